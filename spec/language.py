@@ -1,0 +1,517 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The specification language: fields, actions, operations, invariants.
+
+Two rules hold in this file:
+
+1. A specification is data. An action is a plain function that is run *once*, on a symbolic state;
+   what remains of it is its guard and its writes, as terms. Every reading (Python, NumPy columns,
+   SMT, mathematics) works on that record and on nothing else.
+2. A field that no write touches is unchanged.
+
+How an action reads
+-------------------
+``s.alloc_map[cpu, bit]`` is the value of a field *now*, that is, after the writes so far;
+``s.alloc_map[cpu, bit] = True`` writes it; ``s.require(p)`` conjoins a guard over the state as it
+is now; ``with s.when(p):`` makes the writes below conditional; ``with s.each(CPU, mask) as c:``
+does the block once for every element at the same time.
+
+Actions and operations
+----------------------
+An *action* is the smallest visible step, in most cases one tracepoint of the kernel; proofs by
+induction take one action at a time. An *operation* is a section that one lock protects: a sequence
+of actions that nobody else can observe half done. It is written as a function that calls the
+actions, so both are one definition. The explorers take one operation at a time. Fields marked
+`transient` carry what is in hand inside an operation; they are at their initial value between
+operations, and building an operation that leaves one of them changed is an error.
+
+Switches
+--------
+``s.on("H1")`` asks, while the action is traced, whether a historic defect is switched on.
+``s.assume("H2", p)`` says that the environment keeps to `p` unless hazard H2 is switched on.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+import dataclasses
+from dataclasses import dataclass, replace
+from typing import Any
+
+from spec.terms import (
+    BOOL,
+    TRUE,
+    Option,
+    Sort,
+    Term,
+    Type,
+    add,
+    and_,
+    apply,
+    default,
+    eq,
+    ite,
+    lift,
+    none,
+    not_,
+    quantified,
+    read,
+    some,
+    substitute,
+    variable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One state variable: a total function from its argument sorts to its type.
+
+    `initial` is its value in the initial state (None: the type's default). A `rigid` field never
+    changes and may start anywhere: it is a constant of the machine. A `transient` field is at its
+    initial value between operations. A `ghost` field exists for proofs: no guard reads it."""
+
+    name: str
+    args: tuple[Sort, ...]
+    type: Type
+    doc: str
+    initial: Term
+    rigid: bool = False
+    transient: bool = False
+    ghost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionOf:
+    """The type of a parameter that is a function, such as a CPU mask."""
+
+    args: tuple[Sort, ...]
+    type: Type
+
+
+Parameter = Type | FunctionOf
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """``field[vars] := value`` for all `vars` where `condition`; both over the state before."""
+
+    vars: tuple[Term, ...]
+    condition: Term
+    value: Term
+    points: tuple[Term, ...] | None
+    """The index terms where this is a write to one place; None for a write to many."""
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """What the environment keeps to unless the hazard `switch` is on."""
+
+    switch: str
+    condition: Term
+
+
+@dataclass(frozen=True)
+class Action:
+    """A traced action or operation: it may happen where `guard` holds and then does `writes`."""
+
+    name: str
+    params: Mapping[str, Parameter]
+    guard: Term
+    assumptions: tuple[Assumption, ...]
+    writes: Mapping[str, tuple[Write, ...]]
+    doc: str
+
+    @property
+    def enabled(self) -> Term:
+        """The guard together with what the environment keeps to."""
+        return and_(self.guard, *(a.condition for a in self.assumptions))
+
+    def after(self, fields: Mapping[str, Field], term: Term) -> Term:
+        """`term`, read in the state after the action, as a term over the state before."""
+        from spec.terms import transform
+
+        def leaf(node: Term, args: tuple[Any, ...]) -> Term | None:
+            if node.op == "read" and node.args[0] in self.writes:
+                return _value(fields[args[0]], args[1:], self.writes[args[0]], frozenset())
+            return None
+
+        return transform(term, leaf)
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """A formula that holds in every reachable state: at every action, or, where `boundary` is set,
+    whenever no operation is half done. `unless` lists the hazards that break it."""
+
+    id: str
+    sentence: str
+    formula: Term
+    boundary: bool = False
+    unless: tuple[str, ...] = ()
+    ghost: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """A specification traced under a set of switches."""
+
+    name: str
+    sorts: tuple[Sort, ...]
+    fields: Mapping[str, Field]
+    actions: Mapping[str, Action]
+    operations: Mapping[str, Action]
+    invariants: tuple[Invariant, ...]
+    axioms: tuple[Term, ...]
+    switches: frozenset[str] = frozenset()
+
+    def invariant(self, id: str) -> Invariant:
+        """The invariant with this id; KeyError if there is none."""
+        for invariant in self.invariants:
+            if invariant.id == id:
+                return invariant
+        raise KeyError(id)
+
+
+def _coerce(value: object, type: Type) -> Term:
+    if value is None and isinstance(type, Option):
+        return none(type.of)
+    term = lift(value)
+    return some(term) if isinstance(type, Option) else term
+
+
+def _value(
+    f: Field, index: tuple[Term, ...], writes: tuple[Write, ...], known: frozenset[Term]
+) -> Term:
+    """What `f[index]` reads after `writes`. `known` holds formulas that are true here."""
+    result = read(f.name, index, f.type)
+    elements = tuple(a for a in result.args[1:])
+    partial = [e for e in elements if isinstance(e.type, Option)]
+    for write in writes:
+        if partial:
+            condition, value = _at_option(f, elements, write)
+        else:
+            at = dict(zip(write.vars, elements, strict=True))
+            condition, value = substitute(write.condition, at), substitute(write.value, at)
+        result = ite(assuming(condition, known), value, result)
+    return result
+
+
+def _at_option(f: Field, index: tuple[Term, ...], write: Write) -> tuple[Term, Term]:
+    """A write to one place, seen from an index that may be none: compare index with index."""
+    if write.points is None:
+        raise ValueError(f"{f.name}: read at an option after a write to many places")
+    hit = [eq(some(a), some(p)) for a, p in zip(index, write.points, strict=True)]
+    here = [not_(eq(a, none(a.type.of))) for a in index if isinstance(a.type, Option)]
+    path = substitute(write.condition, dict(zip(write.vars, write.points, strict=True)))
+    return and_(*hit, *here, path), write.value
+
+
+def assuming(term: Term, known: frozenset[Term]) -> Term:
+    """Simplify a formula where the members of `known` are true."""
+    if term in known:
+        return TRUE
+    if not_(term) in known:
+        return lift(False)
+    if term.op in ("and", "or"):
+        parts = [assuming(part, known) for part in term.args]
+        return and_(*parts) if term.op == "and" else not_(and_(*map(not_, parts)))
+    return term
+
+
+class _View:
+    """``s.field[...]``: reads and writes one field of a symbolic state."""
+
+    __slots__ = ("_field", "_state")
+
+    def __init__(self, state: State, f: Field) -> None:
+        self._state, self._field = state, f
+
+    def __getitem__(self, index: Term | tuple[Term, ...]) -> Term:
+        return self._state.get(self._field, index if isinstance(index, tuple) else (index,))
+
+    def __setitem__(self, index: Term | tuple[Term, ...], value: object) -> None:
+        self._state.put(self._field, index if isinstance(index, tuple) else (index,), value)
+
+
+class State:
+    """The symbolic state on which an action is traced."""
+
+    def __init__(
+        self,
+        fields: Mapping[str, Field],
+        switches: frozenset[str],
+        writes: Mapping[str, tuple[Write, ...]] | None = None,
+    ) -> None:
+        set_ = super().__setattr__
+        set_("_fields", fields)
+        set_("_switches", switches)
+        set_("_writes", dict(writes or {}))
+        set_("_guard", [])
+        set_("_assumptions", [])
+        set_("_path", ())
+        set_("_each", ())
+
+    _fields: Mapping[str, Field]
+    _switches: frozenset[str]
+    _writes: dict[str, tuple[Write, ...]]
+    _guard: list[Term]
+    _assumptions: list[Assumption]
+    _path: tuple[Term, ...]
+    _each: tuple[tuple[Term, Term], ...]
+
+    def __getattr__(self, name: str) -> Any:
+        f = self._fields.get(name)
+        if f is None:
+            raise AttributeError(f"the specification has no field {name}")
+        return _View(self, f) if f.args else self.get(f, ())
+
+    def __setattr__(self, name: str, value: object) -> None:
+        f = self._fields.get(name)
+        if f is None or f.args:
+            raise AttributeError(f"the specification has no field {name} without arguments")
+        self.put(f, (), value)
+
+    def _known(self) -> frozenset[Term]:
+        facts: list[Term] = []
+        for term in (*self._path, *self._guard):
+            facts += term.args if term.op == "and" else [term]
+        return frozenset(facts)
+
+    def get(self, f: Field, index: tuple[Term, ...]) -> Term:
+        """The value of a field now."""
+        return _value(f, index, self._writes.get(f.name, ()), self._known())
+
+    def put(self, f: Field, index: tuple[Term, ...], value: object) -> None:
+        """Write a field, under the conditions of the enclosing `when` and `each` blocks."""
+        if f.rigid:
+            raise ValueError(f"{f.name} is rigid")
+        term = _coerce(value, f.type)
+        index = read(f.name, index, f.type).args[1:]
+        vars_ = tuple(variable(f"{f.name}.{k}", sort) for k, sort in enumerate(f.args))
+        path = list(self._path)
+        swap: dict[Term, Term] = {}
+        for bound, where in self._each:
+            path.append(where)
+            places = [k for k, at in enumerate(index) if at is bound]
+            if places:
+                swap[bound] = vars_[places[0]]
+        if self._each and not swap and not f.args:
+            term = self._gather(f, term, path)
+            path = []
+        same = [eq(v, at) for v, at in zip(vars_, index, strict=True) if at not in swap]
+        write = Write(
+            vars_,
+            substitute(and_(*same, *path), swap),
+            substitute(term, swap),
+            None if swap else index,
+        )
+        kept = self._writes.get(f.name, ())
+        self._writes[f.name] = (*kept, write)
+
+    def _gather(self, f: Field, term: Term, path: list[Term]) -> Term:
+        """A counter that every element of an `each` block changes: add up the changes."""
+        now = self.get(f, ())
+        change = ite(and_(*path), add(term, lift(0) - now), 0)
+        if f.name in (t.args[0] for t in _reads(change)):
+            raise ValueError(f"{f.name}: its change in an each block depends on its value")
+        for bound, _ in self._each:
+            change = quantified("sum", (bound,), change)
+        return now + change
+
+    def require(self, *conditions: Term) -> None:
+        """The action can only happen where these hold."""
+        for condition in conditions:
+            closed = assuming(and_(*self._path), frozenset()).implies(condition)
+            for bound, where in self._each:
+                closed = quantified("forall", (bound,), where.implies(closed))
+            closed = assuming(closed, self._known())
+            self._guard.extend(closed.args if closed.op == "and" else [closed])
+
+    def assume(self, hazard: str, condition: Term) -> None:
+        """The environment keeps to `condition` unless the hazard is switched on."""
+        if hazard not in self._switches:
+            self._assumptions.append(Assumption(hazard, and_(*self._path).implies(condition)))
+
+    def on(self, switch: str) -> bool:
+        """Whether a historic defect or hazard is switched on."""
+        return switch in self._switches
+
+    @contextmanager
+    def when(self, condition: Term) -> Iterator[None]:
+        """The writes of the block happen only where the condition holds now."""
+        outer = self._path
+        super().__setattr__("_path", (*outer, condition))
+        try:
+            yield
+        finally:
+            super().__setattr__("_path", outer)
+
+    @contextmanager
+    def each(self, sort: Sort, where: Callable[[Term], Term], name: str) -> Iterator[Term]:
+        """Do the block for every element with `where`, all at the same time."""
+        bound = variable(name, sort)
+        outer = self._each
+        super().__setattr__("_each", (*outer, (bound, where(bound))))
+        try:
+            yield bound
+        finally:
+            super().__setattr__("_each", outer)
+
+    def traced(self, name: str, params: Mapping[str, Parameter], doc: str) -> Action:
+        """The record of everything that was done to this state."""
+        writes = {n: w for n, w in self._writes.items() if w}
+        return Action(
+            name, params, and_(*self._guard), tuple(self._assumptions), writes, doc
+        )
+
+
+def _reads(term: Term) -> Iterator[Term]:
+    if term.op == "read":
+        yield term
+    for below in term.args:
+        if isinstance(below, Term):
+            yield from _reads(below)
+
+
+def parameter(name: str, type: Parameter) -> Any:
+    """The symbol of an action's parameter: a variable, or a function to be indexed."""
+    return _Function(name, type) if isinstance(type, FunctionOf) else variable(name, type)
+
+
+@dataclass(frozen=True, slots=True)
+class _Function:
+    name: str
+    type: FunctionOf
+
+    def __getitem__(self, index: Term | tuple[Term, ...]) -> Term:
+        arguments = index if isinstance(index, tuple) else (index,)
+        return apply(self.name, arguments, self.type.type)
+
+
+Body = Callable[..., None]
+
+
+@dataclass
+class Layer:
+    """A specification in the making: declare its parts, then `build` it under some switches."""
+
+    name: str
+    sorts: tuple[Sort, ...]
+    fields: dict[str, Field] = dataclasses.field(default_factory=dict)
+    _actions: dict[str, tuple[Body, dict[str, Parameter]]] = dataclasses.field(default_factory=dict)
+    _operations: dict[str, tuple[Body, dict[str, Parameter], str | None]] = dataclasses.field(
+        default_factory=dict
+    )
+    _invariants: list[tuple[Invariant, Callable[[State], Term]]] = dataclasses.field(default_factory=list)
+    _axioms: list[Callable[[State], Term]] = dataclasses.field(default_factory=list)
+
+    def extend(self, name: str, sorts: tuple[Sort, ...]) -> Layer:
+        """A layer above this one: all that it has, and more."""
+        return Layer(
+            name,
+            self.sorts + sorts,
+            dict(self.fields),
+            dict(self._actions),
+            dict(self._operations),
+            list(self._invariants),
+            list(self._axioms),
+        )
+
+    def field(
+        self, name: str, *args: Sort, type: Type = BOOL, doc: str, initial: object = None, **kind: bool
+    ) -> None:
+        """Declare a state variable; `kind` is rigid, transient or ghost."""
+        start = default(type) if initial is None else _coerce(initial, type)
+        self.fields[name] = Field(name, args, type, doc, start, **kind)
+
+    def action(self, **params: Parameter) -> Callable[[Body], Body]:
+        """Declare an action; its parameters are typed here and named as in the function."""
+
+        def declare(body: Body) -> Body:
+            self._actions[body.__name__] = (body, params)
+            return body
+
+        return declare
+
+    def operation(self, only_with: str | None = None, **params: Parameter) -> Callable[[Body], Body]:
+        """Declare an operation; with `only_with`, one that exists only under that switch."""
+
+        def declare(body: Body) -> Body:
+            self._operations[body.__name__] = (body, params, only_with)
+            return body
+
+        return declare
+
+    def invariant(
+        self, id: str, sentence: str, *, boundary: bool = False, unless: tuple[str, ...] = (),
+        ghost: bool = False,
+    ) -> Callable[[Callable[[State], Term]], Callable[[State], Term]]:
+        """Declare an invariant by the function that states it."""
+
+        def declare(body: Callable[[State], Term]) -> Callable[[State], Term]:
+            head = Invariant(id, sentence, TRUE, boundary, unless, ghost)
+            self._invariants.append((head, body))
+            return body
+
+        return declare
+
+    def axiom(self, body: Callable[[State], Term]) -> Callable[[State], Term]:
+        """State what the rigid fields satisfy."""
+        self._axioms.append(body)
+        return body
+
+    def build(self, switches: frozenset[str] = frozenset()) -> Model:
+        """Trace everything under these switches."""
+        now = State(self.fields, switches)
+        actions = {n: self._trace(n, b, p, switches, {}) for n, (b, p) in self._actions.items()}
+        rest = {
+            n: (Write(_places(f), TRUE, f.initial, None),)
+            for n, f in self.fields.items()
+            if f.transient
+        }
+        operations = {
+            n: self._at_rest(self._trace(n, b, p, switches, rest))
+            for n, (b, p, only) in self._operations.items()
+            if only is None or only in switches
+        }
+        invariants = tuple(
+            replace(head, formula=body(now)) for head, body in self._invariants
+        )
+        axioms = tuple(body(now) for body in self._axioms)
+        return Model(
+            self.name, self.sorts, self.fields, actions, operations, invariants, axioms, switches
+        )
+
+    def _trace(
+        self,
+        name: str,
+        body: Body,
+        params: Mapping[str, Parameter],
+        switches: frozenset[str],
+        writes: Mapping[str, tuple[Write, ...]],
+    ) -> Action:
+        state = State(self.fields, switches, writes)
+        body(state, *(parameter(n, t) for n, t in params.items()))
+        return state.traced(name, params, inspect.getdoc(body) or "")
+
+    def _at_rest(self, operation: Action) -> Action:
+        """Drop the transient fields of an operation, once they are seen to be at rest again."""
+        kept = {}
+        for name, writes in operation.writes.items():
+            f = self.fields[name]
+            if not f.transient:
+                kept[name] = writes
+                continue
+            end = _value(f, _places(f), writes, _facts(operation.guard))
+            if end is not f.initial:
+                raise ValueError(f"{operation.name} leaves {name} at {end!r}")
+        return replace(operation, writes=kept)
+
+
+def _places(f: Field) -> tuple[Term, ...]:
+    return tuple(variable(f"{f.name}.{k}", sort) for k, sort in enumerate(f.args))
+
+
+def _facts(guard: Term) -> frozenset[Term]:
+    return frozenset(guard.args if guard.op == "and" else (guard,))

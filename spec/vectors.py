@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The x86 vector domain (arch/x86/kernel/apic/vector.c, v5.10) on top of the matrix: its state.
+
+An interrupt's `apic_chip_data`, the per-CPU `vector_irq` tables, and of genirq what they rely on.
+The actions are in `spec.vector_actions`, one for each tracepoint of `irq_vectors:*` and one for
+each step that the kernel does not trace; `spec.vector_operations` puts them together as the
+sections that vector_lock protects; this file has the state and what must hold of it.
+
+`pc` is what the running operation of an interrupt owes next: with it, the order of the tracepoints
+is part of the specification, and a log in which one is missing does not fit.
+
+Deviations of the abstraction from the C, all harmless: a vector of 0 is "none", and then the CPU is
+none as well (C leaves it stale); `effective` is kept only while the configuration names a real
+vector.
+"""
+
+from __future__ import annotations
+
+from spec.language import State
+from spec.matrix import CPU, VECTOR, at_rest, matrix
+from spec.terms import (
+    BOOL,
+    Enum,
+    Option,
+    Sort,
+    Term,
+    and_,
+    count,
+    exists,
+    forall,
+    none,
+    or_,
+)
+
+IRQ = Sort("Irq")
+
+PC = Enum(
+    "Pc",
+    (
+        "IDLE",  # nothing is owed
+        "SETUP",  # the policy has run: vector_setup
+        "FAILED",  # the policy has failed: vector_setup with an error
+        "SHUTDOWN",  # vector_config with MANAGED_IRQ_SHUTDOWN_VECTOR
+        "ACTIVATE",  # an allocation, or the news that it failed
+        "UPDATE",  # a bit was allocated: vector_update
+        "CONFIG",  # vector_config with the new vector
+        "LEGACY",  # vector_config with the inherited ISA vector
+        "CLEAR",  # vector_clear
+        "RESERVE",  # vector_reserve
+        "TEARDOWN",  # vector_teardown
+    ),
+)
+
+vectors = matrix.extend("vectors", (IRQ,))
+
+vectors.field(
+    "isa_irq", VECTOR, type=Option(IRQ), rigid=True, doc="the ISA interrupt of a vector"
+)
+vectors.field("desc", IRQ, doc="the descriptor exists")
+vectors.field("affinity", IRQ, CPU, doc="desc.affinity")
+vectors.field("effective", IRQ, CPU, doc="the effective affinity, while a vector is configured")
+vectors.field("affinity_managed", IRQ, doc="IRQD_AFFINITY_MANAGED")
+vectors.field("managed_shutdown", IRQ, doc="IRQD_MANAGED_SHUTDOWN")
+vectors.field("irqd_can_reserve", IRQ, doc="IRQD_CAN_RESERVE")
+vectors.field("activated", IRQ, doc="IRQD_ACTIVATED")
+vectors.field("started", IRQ, doc="IRQD_IRQ_STARTED")
+vectors.field("pending", IRQ, doc="IRQD_SETAFFINITY_PENDING")
+vectors.field("present", IRQ, doc="the irq has apic_chip_data: it is in the VECTOR domain")
+vectors.field("is_managed", IRQ, doc="apic_chip_data.is_managed")
+vectors.field("can_reserve", IRQ, doc="apic_chip_data.can_reserve")
+vectors.field("has_reserved", IRQ, doc="apic_chip_data.has_reserved")
+vectors.field("vector", IRQ, type=Option(VECTOR), doc="apic_chip_data.vector")
+vectors.field("cpu", IRQ, type=Option(CPU), doc="apic_chip_data.cpu, while there is a vector")
+vectors.field("prev_vector", IRQ, type=Option(VECTOR), doc="apic_chip_data.prev_vector")
+vectors.field("prev_cpu", IRQ, type=Option(CPU), doc="apic_chip_data.prev_cpu, likewise")
+vectors.field("move_in_progress", IRQ, doc="apic_chip_data.move_in_progress")
+vectors.field("cleanup", IRQ, type=Option(CPU), doc="the CPU on whose cleanup_list clist hangs")
+vectors.field("cfg_vector", IRQ, type=Option(VECTOR), doc="hw_irq_cfg.vector, if a real one")
+vectors.field("cfg_cpu", IRQ, type=Option(CPU), doc="the CPU of hw_irq_cfg.dest_apicid, likewise")
+vectors.field("cfg_shutdown", IRQ, doc="hw_irq_cfg.vector is MANAGED_IRQ_SHUTDOWN_VECTOR")
+vectors.field("holds", IRQ, CPU, doc="the irq has a managed reservation on the CPU")
+vectors.field(
+    "slot", IRQ, CPU, type=Option(VECTOR), ghost=True, doc="which managed bit stands for it"
+)
+vectors.field("vector_irq", CPU, VECTOR, type=Option(IRQ), doc="the descriptor in the CPU's table")
+vectors.field("shutdown_mark", CPU, VECTOR, doc="the table says VECTOR_SHUTDOWN")
+vectors.field("retriggered", CPU, VECTOR, doc="the table says VECTOR_RETRIGGERED")
+vectors.field("cpu_online", CPU, doc="cpu_online_mask")
+vectors.field("dying", type=Option(CPU), doc="the CPU that is being taken down")
+vectors.field("pc", IRQ, type=PC, transient=True, doc="what the running operation owes next")
+
+
+# --- words for the formulas -----------------------------------------------------------------
+
+
+def current(s: State, i: Term, c: Term, v: Term) -> Term:
+    """The irq's vector is v on c."""
+    return (s.vector[i] == v) & (s.cpu[i] == c)
+
+
+def previous(s: State, i: Term, c: Term, v: Term) -> Term:
+    """The irq's previous, not yet freed vector is v on c."""
+    return (s.prev_vector[i] == v) & (s.prev_cpu[i] == c)
+
+
+def owns(s: State, i: Term, c: Term, v: Term) -> Term:
+    """The irq answers for v on c, as its current or its previous vector."""
+    return current(s, i, c, v) | previous(s, i, c, v)
+
+
+def has_vector(s: State, i: Term) -> Term:
+    """The irq has a vector."""
+    return ~(s.vector[i] == none(VECTOR))
+
+
+def has_previous(s: State, i: Term) -> Term:
+    """The irq's old vector is not freed yet."""
+    return ~(s.prev_vector[i] == none(VECTOR))
+
+
+def on_dying_cpu(s: State, i: Term) -> Term:
+    """The irq's CPU is being taken down: the walk over the irqs will come to it."""
+    return (s.cpu[i] == s.dying) & ~(s.dying == none(CPU))
+
+
+# --- invariants (section 3.8) ---------------------------------------------------------------
+
+
+@vectors.invariant("VEC-1", "A reservation is held by reservable, unmanaged irqs without a vector.")
+def vec_reserved(s: State) -> Term:
+    return forall(
+        IRQ,
+        lambda i: s.has_reserved[i].implies(
+            and_(s.can_reserve[i], ~s.is_managed[i], ~has_vector(s, i), ~has_previous(s, i))
+        ),
+    )
+
+
+@vectors.invariant("VEC-2", "A managed irq neither can reserve nor has reserved.")
+def vec_managed(s: State) -> Term:
+    return forall(
+        IRQ, lambda i: s.is_managed[i].implies(~s.can_reserve[i] & ~s.has_reserved[i])
+    )
+
+
+@vectors.invariant("VEC-3", "global_reserved counts the irqs that hold a reservation.")
+def vec_reservations(s: State) -> Term:
+    return s.global_reserved == count(IRQ, lambda i: s.has_reserved[i]) + s.unclaimed
+
+
+@vectors.invariant("VEC-4", "Without a vector there is no previous vector.", unless=("H4",))
+def vec_previous(s: State) -> Term:
+    return forall(IRQ, lambda i: has_previous(s, i).implies(has_vector(s, i)))
+
+
+@vectors.invariant("VEC-5", "What an irq owns is allocated to it, managed exactly if it is.")
+def vec_owned(s: State) -> Term:
+    return forall(
+        IRQ,
+        CPU,
+        VECTOR,
+        lambda i, c, v: owns(s, i, c, v).implies(
+            s.alloc_map[c, v] & (s.managed_map[c, v] == s.is_managed[i])
+        ),
+    )
+
+
+@vectors.invariant(
+    "VEC-6", "There is a previous vector exactly while a move or its cleanup is under way.",
+    unless=("H1", "H4"),
+)
+def vec_move(s: State) -> Term:
+    def law(i: Term) -> Term:
+        hashed = ~(s.cleanup[i] == none(CPU))
+        return (has_previous(s, i) == (s.move_in_progress[i] | hashed)) & ~(
+            s.move_in_progress[i] & hashed
+        )
+
+    return forall(IRQ, law)
+
+
+@vectors.invariant("VEC-7", "A queued cleanup hangs on the list of the previous CPU.")
+def vec_cleanup(s: State) -> Term:
+    def law(i: Term) -> Term:
+        there = (s.cleanup[i] == s.prev_cpu[i]) & has_previous(s, i)
+        return (s.cleanup[i] == none(CPU)) | there
+
+    return forall(IRQ, law)
+
+
+@vectors.invariant("VEC-8", "The previous vector is on another CPU than the current one.")
+def vec_elsewhere(s: State) -> Term:
+    return forall(IRQ, lambda i: has_previous(s, i).implies(~(s.prev_cpu[i] == s.cpu[i])))
+
+
+@vectors.invariant("VEC-9", "No vector of a CPU has two owners.")
+def vec_no_double_owner(s: State) -> Term:
+    return and_(
+        forall(
+            CPU,
+            VECTOR,
+            IRQ,
+            IRQ,
+            lambda c, v, i, j: (owns(s, i, c, v) & owns(s, j, c, v)).implies(i == j),
+        ),
+        forall(
+            CPU,
+            VECTOR,
+            IRQ,
+            lambda c, v, i: owns(s, i, c, v).implies(~(s.isa[c, v] | s.hand[c, v])),
+        ),
+    )
+
+
+@vectors.invariant("VEC-10", "Every allocated bit has an owner.", unless=("H1", "H4"))
+def vec_no_leak(s: State) -> Term:
+    return forall(
+        CPU,
+        VECTOR,
+        lambda c, v: s.alloc_map[c, v].implies(
+            or_(exists(IRQ, lambda i: owns(s, i, c, v)), s.isa[c, v], s.hand[c, v])
+        ),
+    )
+
+
+@vectors.invariant(
+    "VEC-11", "A descriptor in an online CPU's table belongs to an irq that owns the vector.",
+    unless=("H4",),
+)
+def vec_table_sound(s: State) -> Term:
+    return forall(
+        CPU,
+        VECTOR,
+        IRQ,
+        lambda c, v, i: (s.cpu_online[c] & (s.vector_irq[c, v] == i)).implies(
+            owns(s, i, c, v) | ((s.isa_irq[v] == i) & (s.isa[c, v] | s.system_map[v]))
+        ),
+    )
+
+
+@vectors.invariant(
+    "VEC-12", "An online CPU's table has the descriptor of every irq that owns a vector there.",
+    unless=("H1", "H2", "H8"),
+)
+def vec_table_complete(s: State) -> Term:
+    return forall(
+        CPU,
+        VECTOR,
+        IRQ,
+        lambda c, v, i: (s.cpu_online[c] & owns(s, i, c, v)).implies(s.vector_irq[c, v] == i),
+    )
+
+
+@vectors.invariant("VEC-13", "The configuration names nothing, the shutdown vector, or the vector.")
+def vec_config(s: State) -> Term:
+    def law(i: Term) -> Term:
+        named = (s.cfg_vector[i] == s.vector[i]) & (s.cfg_cpu[i] == s.cpu[i])
+        unnamed = (s.cfg_vector[i] == none(VECTOR)) & (s.cfg_cpu[i] == none(CPU))
+        owed = (s.pc[i] == PC.CONFIG) | (s.pc[i] == PC.LEGACY)
+        real = has_vector(s, i) & ~owed
+        return and_(real.implies(named), s.cfg_shutdown[i].implies(unnamed)) & (
+            (s.pc[i] == PC.IDLE).implies(named | unnamed)
+        )
+
+    return forall(IRQ, law)
+
+
+@vectors.invariant("VEC-14", "An activated irq with a vector is effective on its CPU alone.")
+def vec_effective(s: State) -> Term:
+    return forall(
+        IRQ,
+        CPU,
+        lambda i, c: and_(s.activated[i], has_vector(s, i), ~(s.pc[i] == PC.CONFIG)).implies(
+            s.effective[i, c] == (s.cpu[i] == c)
+        ),
+    )
+
+
+@vectors.invariant(
+    "VEC-15", "managed counts the managed irqs with the CPU in their affinity.", unless=("H7",)
+)
+def vec_managed_count(s: State) -> Term:
+    return and_(
+        forall(
+            CPU,
+            lambda c: s.managed[c]
+            == count(IRQ, lambda i: s.holds[i, c]) + s.managed_unclaimed[c],
+        ),
+        forall(
+            IRQ,
+            CPU,
+            lambda i, c: s.holds[i, c] == (s.is_managed[i] & s.affinity[i, c]),
+        ),
+    )
+
+
+@vectors.invariant("VEC-17", "An irq at rest, reserved or managed without a vector, owns no bit.")
+def vec_rest(s: State) -> Term:
+    return forall(
+        IRQ,
+        CPU,
+        VECTOR,
+        lambda i, c, v: (s.has_reserved[i] | (s.is_managed[i] & ~has_vector(s, i))).implies(
+            ~owns(s, i, c, v)
+        ),
+    )
+
+
+@vectors.invariant(
+    "VEC-18", "With every irq gone only ISA vectors are in use and nothing is reserved.",
+    boundary=True, unless=("H1", "H4", "H7"),
+)
+def vec_all_gone(s: State) -> Term:
+    gone = forall(IRQ, lambda i: ~s.present[i])
+    clean = forall(
+        CPU,
+        VECTOR,
+        lambda c, v: (s.alloc_map[c, v].implies(s.isa[c, v])) & ~s.managed_map[c, v],
+    )
+    return (gone & at_rest(s)).implies(clean & (s.global_reserved == 0))
+
+
+@vectors.invariant(
+    "VEC-21", "An irq never has two vectors on one CPU.", unless=("H4",)
+)
+def vec_one_per_cpu(s: State) -> Term:
+    return forall(
+        IRQ,
+        CPU,
+        VECTOR,
+        VECTOR,
+        lambda i, c, v, w: (owns(s, i, c, v) & owns(s, i, c, w)).implies(v == w),
+    )
+
+
+@vectors.invariant(
+    "VEC-22", "A started irq can be retriggered: it has a vector on an online CPU.",
+    unless=("H6", "H8"),
+)
+def vec_retrigger(s: State) -> Term:
+    def law(i: Term) -> Term:
+        alive = exists(CPU, lambda c: (s.cpu[i] == c) & s.cpu_online[c])
+        return s.started[i].implies(has_vector(s, i) & (alive | on_dying_cpu(s, i)))
+
+    return forall(IRQ, law)
+
+
+# --- invariants of genirq that the domain relies on (section 4.5) ----------------------------
+
+
+@vectors.invariant("GEN-2", "A started irq is activated.")
+def gen_started(s: State) -> Term:
+    return forall(IRQ, lambda i: s.started[i].implies(s.activated[i]))
+
+
+@vectors.invariant(
+    "GEN-3", "A managed irq whose CPUs are all offline is shut down and owns no vector.",
+    unless=("H8",),
+)
+def gen_managed_offline(s: State) -> Term:
+    def law(i: Term) -> Term:
+        alive = exists(CPU, lambda c: s.affinity[i, c] & s.cpu_online[c])
+        down = and_(s.managed_shutdown[i], ~s.started[i], ~has_vector(s, i))
+        return and_(s.is_managed[i], s.present[i], ~alive, s.dying == none(CPU)).implies(down)
+
+    return forall(IRQ, law)
+
+
+# --- what the others need to be inductive ----------------------------------------------------
+
+
+@vectors.invariant("VEC-present", "Only an irq in the domain has anything of it.")
+def vec_present(s: State) -> Term:
+    def law(i: Term) -> Term:
+        at_home = s.present[i] | ~(s.pc[i] == PC.IDLE)
+        return and_(
+            or_(at_home, ~or_(has_vector(s, i), s.is_managed[i], s.has_reserved[i])),
+            s.activated[i].implies(s.present[i]),
+            s.present[i].implies(s.desc[i]),
+            (s.vector[i] == none(VECTOR)) == (s.cpu[i] == none(CPU)),
+            (s.prev_vector[i] == none(VECTOR)) == (s.prev_cpu[i] == none(CPU)),
+        )
+
+    return forall(IRQ, law)
+
+
+@vectors.invariant("VEC-hand", "What is in hand is allocated, and nobody's.")
+def vec_hand(s: State) -> Term:
+    return forall(
+        CPU,
+        VECTOR,
+        lambda c, v: (s.hand[c, v] | s.isa[c, v]).implies(
+            s.alloc_map[c, v] & ~(s.hand[c, v] & s.isa[c, v])
+        ),
+    )
+
+
+@vectors.invariant("CPU-online", "A CPU is online exactly if its map is, or while it dies.")
+def cpu_online(s: State) -> Term:
+    return forall(
+        CPU,
+        lambda c: and_(
+            s.cpu_online[c].implies(s.online[c]),
+            (s.online[c] & ~s.cpu_online[c]) == (s.dying == c),
+        ),
+    )
