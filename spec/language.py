@@ -12,7 +12,7 @@ How an action reads
 -------------------
 ``s.alloc_map[cpu, bit]`` is the value of a field *now*, that is, after the writes so far;
 ``s.alloc_map[cpu, bit] = True`` writes it; ``s.require(p)`` conjoins a guard over the state as it
-is now; ``with s.when(p):`` makes the writes below conditional; ``with s.each(CPU, mask) as c:``
+is now; ``with s.when(p):`` makes the writes below conditional; ``with s.each(CPU, "c", mask) as c:``
 does the block once for every element at the same time.
 
 Actions and operations
@@ -40,8 +40,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from spec.terms import (
+    BINDERS,
     BOOL,
+    FALSE,
     TRUE,
+    Bool,
     Option,
     Sort,
     Term,
@@ -51,12 +54,14 @@ from spec.terms import (
     apply,
     default,
     eq,
+    free_variables,
     ite,
     lift,
     none,
     not_,
     quantified,
     read,
+    rebuild,
     some,
     substitute,
     variable,
@@ -185,38 +190,38 @@ def _value(
 ) -> Term:
     """What `f[index]` reads after `writes`. `known` holds formulas that are true here."""
     result = read(f.name, index, f.type)
-    elements = tuple(a for a in result.args[1:])
-    partial = [e for e in elements if isinstance(e.type, Option)]
+    elements = result.args[1:]
+    there = [~(e == none(e.type.of)) for e in elements if isinstance(e.type, Option)]
     for write in writes:
-        if partial:
-            condition, value = _at_option(f, elements, write)
-        else:
-            at = dict(zip(write.vars, elements, strict=True))
-            condition, value = substitute(write.condition, at), substitute(write.value, at)
+        at = dict(zip(write.vars, elements, strict=True))
+        condition, value = substitute(write.condition, at), substitute(write.value, at)
+        if value is not default(f.type):  # which is what reads at none anyway
+            condition = and_(condition, *there)
         result = ite(assuming(condition, known), value, result)
     return result
 
 
-def _at_option(f: Field, index: tuple[Term, ...], write: Write) -> tuple[Term, Term]:
-    """A write to one place, seen from an index that may be none: compare index with index."""
-    if write.points is None:
-        raise ValueError(f"{f.name}: read at an option after a write to many places")
-    hit = [eq(some(a), some(p)) for a, p in zip(index, write.points, strict=True)]
-    here = [not_(eq(a, none(a.type.of))) for a in index if isinstance(a.type, Option)]
-    path = substitute(write.condition, dict(zip(write.vars, write.points, strict=True)))
-    return and_(*hit, *here, path), write.value
-
-
 def assuming(term: Term, known: frozenset[Term]) -> Term:
-    """Simplify a formula where the members of `known` are true."""
-    if term in known:
-        return TRUE
-    if not_(term) in known:
-        return lift(False)
-    if term.op in ("and", "or"):
-        parts = [assuming(part, known) for part in term.args]
-        return and_(*parts) if term.op == "and" else not_(and_(*map(not_, parts)))
-    return term
+    """Simplify a term where the formulas in `known` are true."""
+    seen: dict[int, Term] = {}
+
+    def walk(node: Term) -> Term:
+        if node in known:
+            return TRUE
+        if isinstance(node.type, Bool) and not_(node) in known:
+            return FALSE
+        if id(node) not in seen:
+            if node.op in BINDERS:
+                bound = set(node.args[:-1])
+                rest = frozenset(k for k in known if not bound & free_variables(k))
+                seen[id(node)] = quantified(node.op, node.args[:-1], assuming(node.args[-1], rest))
+            else:
+                args = tuple(walk(a) if isinstance(a, Term) else a for a in node.args)
+                same = all(a is b for a, b in zip(args, node.args, strict=True))
+                seen[id(node)] = node if same else rebuild(node, args)
+        return seen[id(node)]
+
+    return walk(term) if known else term
 
 
 class _View:
@@ -274,19 +279,20 @@ class State:
 
     def _known(self) -> frozenset[Term]:
         facts: list[Term] = []
-        for term in (*self._path, *self._guard):
+        for term in (*self._path, *self._guard, *(where for _, where in self._each)):
             facts += term.args if term.op == "and" else [term]
         return frozenset(facts)
 
     def get(self, f: Field, index: tuple[Term, ...]) -> Term:
         """The value of a field now."""
-        return _value(f, index, self._writes.get(f.name, ()), self._known())
+        known = self._known()
+        return assuming(_value(f, index, self._writes.get(f.name, ()), known), known)
 
     def put(self, f: Field, index: tuple[Term, ...], value: object) -> None:
         """Write a field, under the conditions of the enclosing `when` and `each` blocks."""
         if f.rigid:
             raise ValueError(f"{f.name} is rigid")
-        term = _coerce(value, f.type)
+        term = assuming(_coerce(value, f.type), self._known())
         index = read(f.name, index, f.type).args[1:]
         vars_ = tuple(variable(f"{f.name}.{k}", sort) for k, sort in enumerate(f.args))
         path = list(self._path)
@@ -306,8 +312,8 @@ class State:
             substitute(term, swap),
             None if swap else index,
         )
-        kept = self._writes.get(f.name, ())
-        self._writes[f.name] = (*kept, write)
+        if write.condition is not FALSE:
+            self._writes[f.name] = (*self._writes.get(f.name, ()), write)
 
     def _gather(self, f: Field, term: Term, path: list[Term]) -> Term:
         """A counter that every element of an `each` block changes: add up the changes."""
@@ -348,7 +354,9 @@ class State:
             super().__setattr__("_path", outer)
 
     @contextmanager
-    def each(self, sort: Sort, where: Callable[[Term], Term], name: str) -> Iterator[Term]:
+    def each(
+        self, sort: Sort, name: str, where: Callable[[Term], Term] = lambda _: TRUE
+    ) -> Iterator[Term]:
         """Do the block for every element with `where`, all at the same time."""
         bound = variable(name, sort)
         outer = self._each
@@ -361,9 +369,7 @@ class State:
     def traced(self, name: str, params: Mapping[str, Parameter], doc: str) -> Action:
         """The record of everything that was done to this state."""
         writes = {n: w for n, w in self._writes.items() if w}
-        return Action(
-            name, params, and_(*self._guard), tuple(self._assumptions), writes, doc
-        )
+        return Action(name, params, and_(*self._guard), tuple(self._assumptions), writes, doc)
 
 
 def _reads(term: Term) -> Iterator[Term]:
@@ -403,7 +409,9 @@ class Layer:
     _operations: dict[str, tuple[Body, dict[str, Parameter], str | None]] = dataclasses.field(
         default_factory=dict
     )
-    _invariants: list[tuple[Invariant, Callable[[State], Term]]] = dataclasses.field(default_factory=list)
+    _invariants: list[tuple[Invariant, Callable[[State], Term]]] = dataclasses.field(
+        default_factory=list
+    )
     _axioms: list[Callable[[State], Term]] = dataclasses.field(default_factory=list)
 
     def extend(self, name: str, sorts: tuple[Sort, ...]) -> Layer:
@@ -419,7 +427,13 @@ class Layer:
         )
 
     def field(
-        self, name: str, *args: Sort, type: Type = BOOL, doc: str, initial: object = None, **kind: bool
+        self,
+        name: str,
+        *args: Sort,
+        type: Type = BOOL,
+        doc: str,
+        initial: object = None,
+        **kind: bool,
     ) -> None:
         """Declare a state variable; `kind` is rigid, transient or ghost."""
         start = default(type) if initial is None else _coerce(initial, type)
@@ -434,7 +448,9 @@ class Layer:
 
         return declare
 
-    def operation(self, only_with: str | None = None, **params: Parameter) -> Callable[[Body], Body]:
+    def operation(
+        self, only_with: str | None = None, **params: Parameter
+    ) -> Callable[[Body], Body]:
         """Declare an operation; with `only_with`, one that exists only under that switch."""
 
         def declare(body: Body) -> Body:
@@ -444,7 +460,12 @@ class Layer:
         return declare
 
     def invariant(
-        self, id: str, sentence: str, *, boundary: bool = False, unless: tuple[str, ...] = (),
+        self,
+        id: str,
+        sentence: str,
+        *,
+        boundary: bool = False,
+        unless: tuple[str, ...] = (),
         ghost: bool = False,
     ) -> Callable[[Callable[[State], Term]], Callable[[State], Term]]:
         """Declare an invariant by the function that states it."""
@@ -475,9 +496,7 @@ class Layer:
             for n, (b, p, only) in self._operations.items()
             if only is None or only in switches
         }
-        invariants = tuple(
-            replace(head, formula=body(now)) for head, body in self._invariants
-        )
+        invariants = tuple(replace(head, formula=body(now)) for head, body in self._invariants)
         axioms = tuple(body(now) for body in self._axioms)
         return Model(
             self.name, self.sorts, self.fields, actions, operations, invariants, axioms, switches

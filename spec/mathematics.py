@@ -31,8 +31,11 @@ def _write(term: Term, level: int) -> str:
 def _bare(term: Term) -> str:
     op, args = term.op, term.args
     if op == "const":
-        return {True: "true", False: "false", None: "none"}.get(value_of(term), str(value_of(term))) \
-            if not isinstance(term.type, Int) else str(value_of(term))
+        return (
+            {True: "true", False: "false", None: "none"}.get(value_of(term), str(value_of(term)))
+            if not isinstance(term.type, Int)
+            else str(value_of(term))
+        )
     if op == "var":
         return str(args[0])
     if op in ("read", "apply"):
@@ -160,8 +163,13 @@ def _update(name: str, write: Write) -> str:
 
 
 def _is_place(term: Term, write: Write) -> bool:
-    return term.op == "eq" and any(a is v for a in term.args for v in write.vars) or (
-        term.op == "eq" and any(a.op == "some" and a.args[0] is v for a in term.args for v in write.vars)
+    return (
+        term.op == "eq"
+        and any(a is v for a in term.args for v in write.vars)
+        or (
+            term.op == "eq"
+            and any(a.op == "some" and a.args[0] is v for a in term.args for v in write.vars)
+        )
     )
 
 

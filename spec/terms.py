@@ -257,20 +257,23 @@ def _junction(op: str, unit: Term, zero: Term, terms: Iterable[Term]) -> Term:
             if part is not unit:
                 parts[id(part)] = part
     dual = "or" if op == "and" else "and"
-    kept = tuple(_propagate(part, dual, parts) for part in parts.values())
+    kept = tuple(_propagate(part, op, dual, parts) for part in parts.values())
     if any(k is not p for k, p in zip(kept, parts.values(), strict=True)):
         return _junction(op, unit, zero, kept)
     return unit if not kept else kept[0] if len(kept) == 1 else _make(op, kept, BOOL)
 
 
-def _propagate(part: Term, dual: str, parts: Mapping[int, Term]) -> Term:
-    """Inside `a and (b or not a)`, drop what the other parts decide."""
-    if part.op != dual:
+def _propagate(part: Term, op: str, dual: str, parts: Mapping[int, Term]) -> Term:
+    """In `a and (b or not a)` and `a and not (a and b)`, drop what the other parts decide."""
+    inner = part.args[0] if part.op == "not" else part
+    negated = inner is not part
+    if inner.op != (op if negated else dual):
         return part
-    left = [p for p in part.args if id(not_(p)) not in parts]
-    if len(left) == len(part.args):
+    left = [p for p in inner.args if id(p if negated else not_(p)) not in parts]
+    if len(left) == len(inner.args):
         return part
-    return and_(*left) if dual == "and" else or_(*left)
+    rest = and_(*left) if inner.op == "and" else or_(*left)
+    return not_(rest) if negated else rest
 
 
 def and_(*terms: Term) -> Term:
@@ -318,11 +321,17 @@ def ite(condition: Term, then: object, other: object) -> Term:
             return or_(condition, other) if then is TRUE else and_(not_(condition), other)
         if other.op == "const":
             return condition.implies(then) if other is TRUE else and_(condition, then)
-    if other.op == "ite" and other.args[0] is condition:
+    while other.op == "ite" and _conjuncts(condition) <= _conjuncts(other.args[0]):
         other = other.args[2]
     if then.op == "ite" and then.args[0] is condition:
         then = then.args[1]
+    if then is other:
+        return then
     return _make("ite", (condition, then, other), then.type)
+
+
+def _conjuncts(condition: Term) -> frozenset[Term]:
+    return frozenset(condition.args if condition.op == "and" else (condition,))
 
 
 def negate(a: Term) -> Term:
@@ -348,9 +357,16 @@ def add(*terms: Term) -> Term:
                 del parts[next(k for k, p in enumerate(parts) if p is opposite)]
             else:
                 parts.append(part)
+    if total and len(parts) == 1 and _choice_of_constants(parts[0]):
+        condition, then, other = parts[0].args
+        return ite(condition, value_of(then) + total, value_of(other) + total)
     if total or not parts:
         parts.append(constant(total, INT))
     return parts[0] if len(parts) == 1 else _make("add", tuple(parts), INT)
+
+
+def _choice_of_constants(term: Term) -> bool:
+    return term.op == "ite" and term.args[1].op == term.args[2].op == "const"
 
 
 def implies(a: Term, b: Term) -> Term:
@@ -376,11 +392,21 @@ def quantified(op: str, bound: tuple[Term, ...], body: Term) -> Term:
         bound = tuple(v for v in bound if v in free_variables(body))
         if not bound or body.op == "const":
             return body
+        if op == "exists" and len(bound) == 1 and _pins(body, bound[0]):
+            return TRUE
         if body.op == op:
             bound, body = bound + body.args[:-1], body.args[-1]
     elif body.op == "const" and value_of(body) == 0:
         return body
     return _make(op, (*bound, body), INT if op == "sum" else BOOL)
+
+
+def _pins(body: Term, variable: Term) -> bool:
+    """The body says that the variable equals some element: there is one."""
+    if body.op != "eq" or variable not in body.args:
+        return False
+    other = body.args[1] if body.args[0] is variable else body.args[0]
+    return variable not in free_variables(other)
 
 
 def forall(*sorts_and_body: Any) -> Term:
@@ -501,9 +527,7 @@ def substitute(term: Term, replacement: Mapping[Term, Term]) -> Term:
 
 def _under_binder(node: Term, live: Mapping[Term, Term], captured: frozenset[Term]) -> Term:
     """Substitute below a quantifier whose variables shadow or would capture: rename them first."""
-    fresh = {
-        v: variable(v.args[0] + "'", v.type) if v in captured else v for v in node.args[:-1]
-    }
+    fresh = {v: variable(v.args[0] + "'", v.type) if v in captured else v for v in node.args[:-1]}
     inner = {v: t for v, t in live.items() if v not in fresh}
     body = substitute(substitute(node.args[-1], fresh), inner)
     return quantified(node.op, tuple(fresh.values()), body)

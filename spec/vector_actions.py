@@ -28,8 +28,8 @@ def irq_alloc_descs(s: State, irq: Term, mask: Term, managed: Term) -> None:
     s.desc[irq] = True
     s.affinity_managed[irq] = managed
     s.managed_shutdown[irq] = managed
-    with s.each(CPU, lambda c: mask[c], "c") as c:
-        s.affinity[irq, c] = True
+    with s.each(CPU, "c") as c:
+        s.affinity[irq, c] = mask[c]
 
 
 @vectors.action(irq=IRQ)
@@ -42,7 +42,7 @@ def irq_free_descs(s: State, irq: Term) -> None:
     s.irqd_can_reserve[irq] = False
     s.pending[irq] = False
     s.started[irq] = False
-    with s.each(CPU, lambda c: s.affinity[irq, c], "c") as c:
+    with s.each(CPU, "c") as c:
         s.affinity[irq, c] = False
 
 
@@ -106,7 +106,7 @@ def irq_affinity(s: State, irq: Term, mask: Term) -> None:
     s.require(s.desc[irq], exists(CPU, lambda c: mask[c]))
     same = forall(CPU, lambda c: mask[c] == s.affinity[irq, c])
     s.assume("H7", implies(s.is_managed[irq], same))
-    with s.each(CPU, lambda c: ~(mask[c] == s.affinity[irq, c]), "c") as c:
+    with s.each(CPU, "c") as c:
         s.affinity[irq, c] = mask[c]
 
 
@@ -114,7 +114,7 @@ def irq_affinity(s: State, irq: Term, mask: Term) -> None:
 def irq_effective(s: State, irq: Term, mask: Term) -> None:
     """The shortcut for an inactive irq (section 4.4) stores the request as effective, too."""
     s.require(s.desc[irq], ~s.activated[irq])
-    with s.each(CPU, lambda c: ~(mask[c] == s.effective[irq, c]), "c") as c:
+    with s.each(CPU, "c") as c:
         s.effective[irq, c] = mask[c] & ~(s.cfg_vector[irq] == none(VECTOR))
 
 
@@ -155,7 +155,7 @@ def vector_reserve_managed(s: State, irq: Term, failed: Term) -> None:
     s.require(forall(CPU, lambda c: s.managed_unclaimed[c] == owed(c)))
     with s.when(~failed):
         s.is_managed[irq] = True
-        with s.each(CPU, lambda c: s.affinity[irq, c], "c") as c:
+        with s.each(CPU, "c", lambda c: s.affinity[irq, c]) as c:
             s.managed_unclaimed[c] -= 1
             s.holds[irq, c] = True
     s.pc[irq] = ite(failed, PC.FAILED, PC.SETUP)
@@ -207,9 +207,9 @@ def vector_teardown(s: State, irq: Term) -> None:
     s.require(leaves, s.desc[irq], at_rest(s))
     with s.when(s.has_reserved[irq]):
         s.unclaimed += 1
-    with s.each(CPU, lambda c: s.is_managed[irq] & s.affinity[irq, c], "c") as c:
+    with s.each(CPU, "c", lambda c: s.is_managed[irq] & s.affinity[irq, c]) as c:
         s.managed_unclaimed[c] += 1
-    with s.each(CPU, lambda c: s.holds[irq, c], "c") as c:
+    with s.each(CPU, "c") as c:
         s.holds[irq, c] = False
         s.slot[irq, c] = None
     for bit in ("present", "is_managed", "can_reserve", "has_reserved", "activated", "started"):
@@ -217,7 +217,7 @@ def vector_teardown(s: State, irq: Term) -> None:
     s.cfg_shutdown[irq] = False
     s.cfg_vector[irq] = None
     s.cfg_cpu[irq] = None
-    with s.each(CPU, lambda c: s.effective[irq, c], "c") as c:
+    with s.each(CPU, "c") as c:
         s.effective[irq, c] = False
     s.pc[irq] = PC.IDLE
 
@@ -273,16 +273,16 @@ def vector_alloc_failed(s: State, irq: Term) -> None:
     s.pc[irq] = PC.IDLE
 
 
-@vectors.action(
-    irq=IRQ, vector=VECTOR, cpu=CPU, prev_vector=OPTION_VECTOR, prev_cpu=OPTION_CPU
-)
+@vectors.action(irq=IRQ, vector=VECTOR, cpu=CPU, prev_vector=OPTION_VECTOR, prev_cpu=OPTION_CPU)
 def vector_update(
     s: State, irq: Term, vector: Term, cpu: Term, prev_vector: Term, prev_cpu: Term
 ) -> None:
     """apic_update_vector: the new vector takes over. The old one is kept as previous while its CPU
     is online, else it goes back at once."""
     old, old_cpu = s.vector[irq], s.cpu[irq]
-    s.require(s.pc[irq] == PC.UPDATE, s.hand[cpu, vector], s.managed_map[cpu, vector] == s.is_managed[irq])
+    s.require(
+        s.pc[irq] == PC.UPDATE, s.hand[cpu, vector], s.managed_map[cpu, vector] == s.is_managed[irq]
+    )
     s.require(prev_vector == old, implies(~(old == none(VECTOR)), prev_cpu == old_cpu))
     s.require(~(old_cpu == cpu))
     alive = s.cpu_online[old_cpu]
@@ -293,7 +293,7 @@ def vector_update(
         s.move_in_progress[irq] = True
         s.prev_vector[irq] = old
         s.prev_cpu[irq] = old_cpu
-    with s.when(~alive):
+    with s.when(has_vector(s, irq) & ~alive):
         s.hand[old_cpu, old] = True
     s.vector[irq] = vector
     s.cpu[irq] = cpu
@@ -309,7 +309,7 @@ def _match(s: State, irq: Term, cpu: Term, vector: Term) -> None:
     """Ghost: the irq's slot on this CPU is now this bit; whoever had it takes the irq's."""
     mine = s.slot[irq, cpu]
     with s.when(s.is_managed[irq]):
-        with s.each(IRQ, lambda j: s.slot[j, cpu] == vector, "j") as j:
+        with s.each(IRQ, "j", lambda j: s.slot[j, cpu] == vector) as j:
             s.slot[j, cpu] = mine
         s.slot[irq, cpu] = vector
 
@@ -339,7 +339,7 @@ def _configure(s: State, irq: Term, vector: Term, cpu: Term) -> None:
     s.cfg_vector[irq] = vector
     s.cfg_cpu[irq] = cpu
     s.cfg_shutdown[irq] = False
-    with s.each(CPU, lambda c: ~(s.effective[irq, c] == (c == cpu)), "c") as c:
+    with s.each(CPU, "c") as c:
         s.effective[irq, c] = c == cpu
 
 
@@ -350,7 +350,7 @@ def vector_config_shutdown(s: State, irq: Term) -> None:
     s.cfg_vector[irq] = None
     s.cfg_cpu[irq] = None
     s.cfg_shutdown[irq] = True
-    with s.each(CPU, lambda c: s.effective[irq, c], "c") as c:
+    with s.each(CPU, "c") as c:
         s.effective[irq, c] = False
     s.pc[irq] = ite(s.present[irq], PC.IDLE, PC.SETUP)
 
@@ -364,9 +364,7 @@ def vector_deactivate(s: State, irq: Term) -> None:
     s.pc[irq] = ite(keeps, PC.IDLE, ite(has_vector(s, irq), PC.CLEAR, bare))
 
 
-@vectors.action(
-    irq=IRQ, vector=VECTOR, cpu=CPU, prev_vector=OPTION_VECTOR, prev_cpu=OPTION_CPU
-)
+@vectors.action(irq=IRQ, vector=VECTOR, cpu=CPU, prev_vector=OPTION_VECTOR, prev_cpu=OPTION_CPU)
 def vector_clear(
     s: State, irq: Term, vector: Term, cpu: Term, prev_vector: Term, prev_cpu: Term
 ) -> None:
@@ -375,16 +373,20 @@ def vector_clear(
     s.require(s.vector[irq] == vector, s.cpu[irq] == cpu, prev_vector == s.prev_vector[irq])
     s.require(implies(has_previous(s, irq), prev_cpu == s.prev_cpu[irq]), at_rest(s))
     old, old_cpu = s.prev_vector[irq], s.prev_cpu[irq]
-    s.hand[cpu, vector] = True
-    s.hand[old_cpu, old] = True
-    for at, bit in ((cpu, vector), (old_cpu, old)):
-        s.vector_irq[at, bit] = None
-        s.shutdown_mark[at, bit] = True
+    _give_up(s, cpu, vector)
+    with s.when(has_previous(s, irq)):
+        _give_up(s, old_cpu, old)
     for option in ("vector", "cpu", "prev_vector", "prev_cpu", "cleanup"):
         getattr(s, option)[irq] = None
     s.move_in_progress[irq] = False
     follows = ite(s.is_managed[irq], PC.SHUTDOWN, PC.RESERVE)
     s.pc[irq] = ite(s.pc[irq] == PC.CLEAR, follows, PC.TEARDOWN)
+
+
+def _give_up(s: State, cpu: Term, vector: Term) -> None:
+    s.hand[cpu, vector] = True
+    s.vector_irq[cpu, vector] = None
+    s.shutdown_mark[cpu, vector] = True
 
 
 # --- moves ----------------------------------------------------------------------------------
@@ -434,21 +436,13 @@ def vector_spurious(s: State, cpu: Term, vector: Term) -> None:
 
 
 @vectors.action(cpu=CPU)
-def cpu_goes_online(s: State, cpu: Term) -> None:
-    """set_cpu_online(true) on the CPU that comes up."""
+def lapic_online(s: State, cpu: Term) -> None:
+    """The CPU that comes up has wiped its table, but for the ISA interrupts of the PIC, and is in
+    cpu_online_mask (which it joins in the same section of vector_lock as its map)."""
     s.require(~s.cpu_online[cpu], s.online[cpu], s.dying == none(CPU), at_rest(s))
     s.cpu_online[cpu] = True
-
-
-@vectors.action(cpu=CPU)
-def lapic_online(s: State, cpu: Term) -> None:
-    """The table of a CPU that comes up is wiped, but for the ISA interrupts of the PIC."""
-    s.require(~s.cpu_online[cpu], at_rest(s))
-    _wipe(s, cpu, ~exists(CPU, lambda c: s.initialized[c] & ~(c == cpu)))
-
-
-def _wipe(s: State, cpu: Term, boot: Term) -> None:
-    with s.each(VECTOR, lambda v: s.matrix_bit[v], "v") as v:
+    boot = ~exists(CPU, lambda c: s.initialized[c] & ~(c == cpu))
+    with s.each(VECTOR, "v", lambda v: s.matrix_bit[v]) as v:
         s.vector_irq[cpu, v] = ite(boot | s.system_map[v], s.isa_irq[v], none(IRQ))
         s.shutdown_mark[cpu, v] = False
         s.retriggered[cpu, v] = False
@@ -476,7 +470,9 @@ def lapic_offline(s: State, cpu: Term) -> None:
     down = forall(
         IRQ,
         lambda i: implies(
-            s.is_managed[i] & s.present[i] & ~exists(CPU, lambda c: s.affinity[i, c] & s.cpu_online[c]),
+            s.is_managed[i]
+            & s.present[i]
+            & ~exists(CPU, lambda c: s.affinity[i, c] & s.cpu_online[c]),
             and_(s.managed_shutdown[i], ~s.started[i], ~has_vector(s, i)),
         ),
     )
@@ -493,7 +489,7 @@ def lapic_offline(s: State, cpu: Term) -> None:
 def fixup_irqs(s: State, cpu: Term) -> None:
     """The dying CPU's table is swept: nothing but RETRIGGERED marks is left."""
     s.require(s.dying == cpu)
-    with s.each(VECTOR, lambda v: s.matrix_bit[v], "v") as v:
+    with s.each(VECTOR, "v", lambda v: s.matrix_bit[v]) as v:
         s.vector_irq[cpu, v] = None
         s.shutdown_mark[cpu, v] = False
 

@@ -53,9 +53,7 @@ PC = Enum(
 
 vectors = matrix.extend("vectors", (IRQ,))
 
-vectors.field(
-    "isa_irq", VECTOR, type=Option(IRQ), rigid=True, doc="the ISA interrupt of a vector"
-)
+vectors.field("isa_irq", VECTOR, type=Option(IRQ), rigid=True, doc="the ISA interrupt of a vector")
 vectors.field("desc", IRQ, doc="the descriptor exists")
 vectors.field("affinity", IRQ, CPU, doc="desc.affinity")
 vectors.field("effective", IRQ, CPU, doc="the effective affinity, while a vector is configured")
@@ -138,9 +136,7 @@ def vec_reserved(s: State) -> Term:
 
 @vectors.invariant("VEC-2", "A managed irq neither can reserve nor has reserved.")
 def vec_managed(s: State) -> Term:
-    return forall(
-        IRQ, lambda i: s.is_managed[i].implies(~s.can_reserve[i] & ~s.has_reserved[i])
-    )
+    return forall(IRQ, lambda i: s.is_managed[i].implies(~s.can_reserve[i] & ~s.has_reserved[i]))
 
 
 @vectors.invariant("VEC-3", "global_reserved counts the irqs that hold a reservation.")
@@ -166,7 +162,8 @@ def vec_owned(s: State) -> Term:
 
 
 @vectors.invariant(
-    "VEC-6", "There is a previous vector exactly while a move or its cleanup is under way.",
+    "VEC-6",
+    "There is a previous vector exactly while a move or its cleanup is under way.",
     unless=("H1", "H4"),
 )
 def vec_move(s: State) -> Term:
@@ -224,7 +221,8 @@ def vec_no_leak(s: State) -> Term:
 
 
 @vectors.invariant(
-    "VEC-11", "A descriptor in an online CPU's table belongs to an irq that owns the vector.",
+    "VEC-11",
+    "A descriptor in an online CPU's table belongs to an irq that owns the vector.",
     unless=("H4",),
 )
 def vec_table_sound(s: State) -> Term:
@@ -239,7 +237,8 @@ def vec_table_sound(s: State) -> Term:
 
 
 @vectors.invariant(
-    "VEC-12", "An online CPU's table has the descriptor of every irq that owns a vector there.",
+    "VEC-12",
+    "An online CPU's table has the descriptor of every irq that owns a vector there.",
     unless=("H1", "H2", "H8"),
 )
 def vec_table_complete(s: State) -> Term:
@@ -283,8 +282,7 @@ def vec_managed_count(s: State) -> Term:
     return and_(
         forall(
             CPU,
-            lambda c: s.managed[c]
-            == count(IRQ, lambda i: s.holds[i, c]) + s.managed_unclaimed[c],
+            lambda c: s.managed[c] == count(IRQ, lambda i: s.holds[i, c]) + s.managed_unclaimed[c],
         ),
         forall(
             IRQ,
@@ -307,8 +305,10 @@ def vec_rest(s: State) -> Term:
 
 
 @vectors.invariant(
-    "VEC-18", "With every irq gone only ISA vectors are in use and nothing is reserved.",
-    boundary=True, unless=("H1", "H4", "H7"),
+    "VEC-18",
+    "With every irq gone only ISA vectors are in use and nothing is reserved.",
+    boundary=True,
+    unless=("H1", "H4", "H7"),
 )
 def vec_all_gone(s: State) -> Term:
     gone = forall(IRQ, lambda i: ~s.present[i])
@@ -320,9 +320,7 @@ def vec_all_gone(s: State) -> Term:
     return (gone & at_rest(s)).implies(clean & (s.global_reserved == 0))
 
 
-@vectors.invariant(
-    "VEC-21", "An irq never has two vectors on one CPU.", unless=("H4",)
-)
+@vectors.invariant("VEC-21", "An irq never has two vectors on one CPU.", unless=("H4",))
 def vec_one_per_cpu(s: State) -> Term:
     return forall(
         IRQ,
@@ -334,7 +332,8 @@ def vec_one_per_cpu(s: State) -> Term:
 
 
 @vectors.invariant(
-    "VEC-22", "A started irq can be retriggered: it has a vector on an online CPU.",
+    "VEC-22",
+    "A started irq can be retriggered: it has a vector on an online CPU.",
     unless=("H6", "H8"),
 )
 def vec_retrigger(s: State) -> Term:
@@ -354,7 +353,8 @@ def gen_started(s: State) -> Term:
 
 
 @vectors.invariant(
-    "GEN-3", "A managed irq whose CPUs are all offline is shut down and owns no vector.",
+    "GEN-3",
+    "A managed irq whose CPUs are all offline is shut down and owns no vector.",
     unless=("H8",),
 )
 def gen_managed_offline(s: State) -> Term:
