@@ -2,8 +2,8 @@
 """Tracepoints: what the stack tells about itself while it runs.
 
 Events carry the kernel's names and fields at the kernel's places.  Where the kernel is silent an
-event named after the kernel function that changed the state stands in.  A machine whose trace nobody
-subscribed to pays one attribute test for each event.
+event named after the kernel function that changed the state stands in.  While nobody has subscribed
+an event costs one attribute test.
 
 A real kernel suppresses tracepoints on a CPU that has left the online mask; this trace does not, so
 that an observer can follow a take-down.  An observer that wants a real log drops those events.

@@ -34,6 +34,8 @@ class Kernel:
         "defects",
         "failures",
         "housekeeping",
+        "irq_default_affinity",
+        "irq_default_affinity",
         "node_masks",
         "nodes",
         "nr_cpu_ids",
@@ -65,6 +67,8 @@ class Kernel:
         self.trace = trace if trace is not None else Trace()
         self.cpu_online_mask = 0
         self.this_cpu = 0
+        self.irq_default_affinity = (1 << nr_cpu_ids) - 1
+        self.irq_default_affinity = (1 << nr_cpu_ids) - 1
         self.failures: dict[str, int] = {}
 
     def cpu_online(self, cpu: int) -> bool:

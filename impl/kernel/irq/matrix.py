@@ -13,7 +13,7 @@ import errno
 from dataclasses import dataclass
 
 from impl.defects import Defect
-from impl.kernel.cpumask import cpumask_of, for_each_cpu
+from impl.kernel.cpumask import for_each_cpu
 from impl.kernel.kernel import Kernel, KernelBug
 
 __all__ = [
@@ -137,14 +137,7 @@ def irq_matrix_assign_system(m: IrqMatrix, bit: int, replace: bool) -> None:
         m.total_allocated = (m.total_allocated - 1) & _U32
     if m.alloc_start <= bit < m.alloc_end:
         m.systembits_inalloc += 1
-    if m.kernel.trace.enabled:
-        m.kernel.trace.emit(
-            "irq_matrix",
-            "irq_matrix_assign_system",
-            m.kernel.this_cpu,
-            bit=bit,
-            **_global_fields(m),
-        )
+    _trace_global(m, "irq_matrix_assign_system", bit=bit)
 
 
 def irq_matrix_reserve_managed(m: IrqMatrix, msk: int) -> int:
@@ -368,10 +361,10 @@ def _global_fields(m: IrqMatrix) -> dict[str, int]:
     }
 
 
-def _trace_global(m: IrqMatrix, name: str) -> None:
+def _trace_global(m: IrqMatrix, name: str, **leading: int) -> None:
     trace = m.kernel.trace
     if trace.enabled:
-        trace.emit("irq_matrix", name, m.kernel.this_cpu, **_global_fields(m))
+        trace.emit("irq_matrix", name, m.kernel.this_cpu, **leading, **_global_fields(m))
 
 
 def _trace_cpu(m: IrqMatrix, name: str, bit: int, cpu: int, cm: Cpumap) -> None:

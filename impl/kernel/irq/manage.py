@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Setting the affinity of an interrupt (the affinity half of kernel/irq/manage.c, v5.10)."""
+
+import errno
+
+from impl.kernel.irq.irq import (
+    IRQ_SET_MASK_OK,
+    IRQ_SET_MASK_OK_DONE,
+    IRQ_SET_MASK_OK_NOCOPY,
+    IRQD_ACTIVATED,
+    IRQD_AFFINITY_MANAGED,
+    IRQD_AFFINITY_ON_ACTIVATE,
+    IRQD_AFFINITY_SET,
+    IRQD_MOVE_PCNTXT,
+    IRQD_SETAFFINITY_PENDING,
+    IrqData,
+    IrqDesc,
+)
+from impl.kernel.irq.irqdesc import IrqDescTable
+from impl.kernel.kernel import NUMA_NO_NODE
+
+__all__ = [
+    "irq_do_set_affinity",
+    "irq_force_affinity",
+    "irq_set_affinity",
+    "irq_set_affinity_locked",
+    "irq_setup_affinity",
+    "irqd_clr_move_pending",
+    "irqd_set_move_pending",
+]
+
+_EFFECTIVE_UNTOUCHED = -1
+
+
+def irqd_set_move_pending(irqd: IrqData) -> None:
+    """Note that pending_mask waits for the next interrupt."""
+    _set_move_pending(irqd, True)
+
+
+def irqd_clr_move_pending(irqd: IrqData) -> None:
+    """Note that nothing waits any more; pending_mask itself stays."""
+    _set_move_pending(irqd, False)
+
+
+def irq_do_set_affinity(irqd: IrqData, mask: int, force: bool) -> int:
+    """Ask the chip for `mask` now; 0 or the chip's error, -EINVAL without an affinity setter.
+
+    What is stored is the mask asked for, also where isolation let the chip see only a part of it.
+    """
+    chip = irqd.chip
+    if chip.irq_set_affinity is None:
+        return -errno.EINVAL
+    ret = chip.irq_set_affinity(irqd, _isolated(irqd, mask), force)
+    if ret in (IRQ_SET_MASK_OK, IRQ_SET_MASK_OK_DONE):
+        _store_affinity(irqd, mask, _EFFECTIVE_UNTOUCHED)
+        return 0
+    return 0 if ret == IRQ_SET_MASK_OK_NOCOPY else ret
+
+
+def irq_set_affinity_locked(irqd: IrqData, mask: int, force: bool) -> int:
+    """Change the affinity, or note the wish for later; 0 or an error of the chip.
+
+    An interrupt that is not activated only stores the mask, the effective one included.  One that
+    cannot move in process context, and one whose chip is busy, moves at its next interrupt.
+    """
+    if irqd.chip.irq_set_affinity is None:
+        return -errno.EINVAL
+    if irqd.test(IRQD_AFFINITY_ON_ACTIVATE) and not irqd.test(IRQD_ACTIVATED):
+        irqd.common.effective_affinity = mask
+        _store_affinity(irqd, mask, mask)
+        irqd.set(IRQD_AFFINITY_SET)
+        return 0
+    ret = 0
+    if irqd.test(IRQD_MOVE_PCNTXT) and not irqd.test(IRQD_SETAFFINITY_PENDING):
+        ret = _irq_try_set_affinity(irqd, mask, force)
+    else:
+        _irq_set_affinity_pending(irqd, mask)
+    irqd.set(IRQD_AFFINITY_SET)
+    return ret
+
+
+def irq_set_affinity(table: IrqDescTable, irq: int, mask: int) -> int:
+    """irq_set_affinity_locked by irq number; -EINVAL without a descriptor."""
+    return _irq_set_affinity(table, irq, mask, False)
+
+
+def irq_force_affinity(table: IrqDescTable, irq: int, mask: int) -> int:
+    """Like irq_set_affinity, but a busy chip is an error instead of a wish for later."""
+    return _irq_set_affinity(table, irq, mask, True)
+
+
+def irq_setup_affinity(desc: IrqDesc) -> int:
+    """Choose where a starting interrupt goes; 0 or the chip's error, 0 without a setter.
+
+    A user's choice is kept while one of its CPUs is online, and forgotten otherwise.
+    """
+    irqd, kernel = desc.irq_data, desc.kernel
+    online = kernel.cpu_online_mask
+    if irqd.chip.irq_set_affinity is None:
+        return 0
+    chosen = kernel.irq_default_affinity
+    if irqd.test(IRQD_AFFINITY_MANAGED | IRQD_AFFINITY_SET):
+        if desc.common.affinity & online:
+            chosen = desc.common.affinity
+        else:
+            irqd.clear(IRQD_AFFINITY_SET)
+    mask = chosen & online or online
+    if desc.common.node != NUMA_NO_NODE:
+        mask = mask & kernel.cpumask_of_node(desc.common.node) or mask
+    return irq_do_set_affinity(irqd, mask, False)
+
+
+def _set_move_pending(irqd: IrqData, pending: bool) -> None:
+    if irqd.test(IRQD_SETAFFINITY_PENDING) == pending:
+        return
+    irqd.common.state ^= IRQD_SETAFFINITY_PENDING
+    irqd.desc.trace("irq_move_pending", value=int(pending))
+
+
+def _store_affinity(irqd: IrqData, mask: int, effective: int) -> None:
+    irqd.common.affinity = mask
+    irqd.desc.trace("irq_affinity", affinity=mask, effective=effective)
+
+
+def _isolated(irqd: IrqData, mask: int) -> int:
+    """What isolation leaves a managed interrupt of `mask`; all of it if no CPU of that is up."""
+    kernel = irqd.desc.kernel
+    if kernel.housekeeping is None or not irqd.test(IRQD_AFFINITY_MANAGED):
+        return mask
+    kept = mask & kernel.housekeeping
+    return kept if kept & kernel.cpu_online_mask else mask
+
+
+def _irq_set_affinity_pending(irqd: IrqData, mask: int) -> None:
+    irqd_set_move_pending(irqd)
+    irqd.desc.pending_mask = mask
+
+
+def _irq_try_set_affinity(irqd: IrqData, mask: int, force: bool) -> int:
+    ret = irq_do_set_affinity(irqd, mask, force)
+    if ret == -errno.EBUSY and not force:
+        _irq_set_affinity_pending(irqd, mask)
+        return 0
+    return ret
+
+
+def _irq_set_affinity(table: IrqDescTable, irq: int, mask: int, force: bool) -> int:
+    desc = table.irq_to_desc(irq)
+    if desc is None:
+        return -errno.EINVAL
+    return irq_set_affinity_locked(desc.irq_data, mask, force)
