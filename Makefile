@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# make check   check the specification and the implementation
+# make test    what a change must pass: lint, format, types, tests
+# make bench   ratios against named references
+# make clean   remove what the other goals made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+.PHONY: check test lint types pytest bench clean
+.DELETE_ON_ERROR:
+
+check: $(READY)
+	$(BIN)/irqproof check
+
+test: lint types pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+# -n auto is one worker a core.
+pytest: $(READY)
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+bench: $(READY)
+	@set -e; for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file"; done
+
+# One target for both steps: a virtual environment cut short by Ctrl-C has no stamp and is made anew.
+$(READY): pyproject.toml
+	@echo "installing irqproof and its tests' tools into $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
