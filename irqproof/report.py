@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The report of a run for a person: a table, what is behind it, and a line at the end."""
+
+import os
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Final
+
+from irqproof.summary import Report, Subject, unique
+from proofs.render import render
+from proofs.verdict import Verdict
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_WIDTH_WITHOUT_TERMINAL: Final = 120
+
+_STYLES: Final = {
+    Verdict.PROVED: "green",
+    Verdict.HELD: "green",
+    Verdict.REFUTED: "bold red",
+    Verdict.UNDETERMINED: "yellow",
+}
+
+
+def print_report(report: Report, stream: IO[str], *, quiet: bool) -> None:
+    """Print the report; when quiet, only what went wrong and the last line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    # Rich takes 80 columns for a file, which breaks every sentence of the table.
+    given = stream.isatty() or "COLUMNS" in os.environ
+    width = None if given else _WIDTH_WITHOUT_TERMINAL
+    console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    if report.subjects and not quiet:
+        console.print(_table(report))
+    # Plain text goes around the console: it must not be wrapped, whatever the width.
+    for line in _findings(report) if quiet else (*_assumptions(report), *_findings(report)):
+        print(line, file=stream)
+    style = _STYLES[report.verdict]
+    console.print(Text(report.summary(), style=style), soft_wrap=True)
+
+
+def _table(report: Report) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, safe_box=True)
+    table.add_column("Invariant", no_wrap=True)
+    table.add_column("What must hold", ratio=4)
+    table.add_column("How it is held", ratio=4)
+    table.add_column("Checks", justify="right")
+    table.add_column("Slowest", ratio=2)
+    table.add_column("Time", justify="right", no_wrap=True)
+    table.add_column("Solver")
+    for subject in report.subjects:
+        table.add_row(*_cells(subject), style=None if subject.verdict.good else "bold")
+    return table
+
+
+def _cells(subject: Subject) -> tuple[str, ...]:
+    slowest = subject.slowest
+    return (
+        subject.name,
+        subject.sentence,
+        "; ".join(subject.standing()),
+        f"{len(subject.results):,}",
+        f"{slowest.check} {slowest.seconds:.2f} s",
+        f"{subject.seconds:.2f} s",
+        ", ".join(subject.solvers),
+    )
+
+
+def _assumptions(report: Report) -> Iterator[str]:
+    assumptions = report.assumptions()
+    for assumption, subjects in assumptions.items():
+        yield f"assumed by {', '.join(subjects)}: {assumption}"
+    if assumptions:
+        yield ""
+
+
+def _findings(report: Report) -> Iterator[str]:
+    """Every refutation with its counterexample, then why the undetermined are so."""
+    shown = []
+    for result in report.results:
+        if result.verdict is not Verdict.REFUTED:
+            continue
+        yield f"refuted: {result.subject}, {result.check}" + _after_colon(result.detail)
+        # One fault is often found by several methods with the very same run.
+        if result.counterexample is not None and result.counterexample not in shown:
+            shown.append(result.counterexample)
+            yield render(result.counterexample)
+        yield ""
+    # One task that fails leaves many invariants open for the same reason: one line is enough.
+    open_checks: dict[tuple[str, str], list[str]] = {}
+    for result in report.results:
+        if result.verdict is Verdict.UNDETERMINED:
+            open_checks.setdefault((result.check, result.detail), []).append(result.subject)
+    for (check, detail), subjects in open_checks.items():
+        yield f"undetermined: {', '.join(unique(subjects))}, {check}" + _after_colon(detail)
+    if open_checks:
+        yield ""
+
+
+def _after_colon(detail: str) -> str:
+    return f": {detail}" if detail else ""
