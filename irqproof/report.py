@@ -44,12 +44,12 @@ def _table(report: Report) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, safe_box=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, safe_box=True)
     table.add_column("Invariant", no_wrap=True)
     table.add_column("What must hold", ratio=4)
     table.add_column("How it is held", ratio=4)
     table.add_column("Checks", justify="right")
-    table.add_column("Slowest", ratio=2)
+    table.add_column("Slowest", ratio=2, overflow="fold")
     table.add_column("Time", justify="right", no_wrap=True)
     table.add_column("Solver")
     for subject in report.subjects:

@@ -30,19 +30,33 @@ sys.exit(run_check(tasks, options, plans.SENTENCES))
 """
 
 
+def _ctrl_c(process: subprocess.Popen[str]) -> None:
+    """What a terminal does: the signal goes to the workers too."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def _kill_int(process: subprocess.Popen[str]) -> None:
+    """What a supervisor does: only the process it started gets the signal."""
+    process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("interrupt", [_ctrl_c, _kill_int])
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_interrupt(tmp_path: Path, jobs: int) -> None:
+def test_interrupt(
+    tmp_path: Path, jobs: int, interrupt: Callable[[subprocess.Popen[str]], None]
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, str(jobs), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         # The two tasks with a key are in the cache and the endless one runs.
         _wait_until(lambda: (tmp_path / "pid").exists() and _entries(tmp_path / "cache") == 2)
-        process.send_signal(signal.SIGINT)
+        interrupt(process)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
