@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The matrix against numbers that the real v5.10 allocator printed, row by row and column by column."""
+"""The matrix against numbers of the real v5.10 allocator, row by row and column by column."""
 
 import errno
 from collections.abc import Iterable

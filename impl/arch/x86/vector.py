@@ -202,8 +202,10 @@ def vector_assign_managed_shutdown(v: VectorSpace, irqd: IrqData) -> None:
 
 def reserve_managed_vector(v: VectorSpace, irqd: IrqData) -> int:
     """Reserve a bit on every CPU of the interrupt's affinity; 0 or -ENOSPC."""
+    lock_vector_lock(v)
     _apicd(irqd).is_managed = True
     ret = irq_matrix_reserve_managed(v.matrix, irqd.common.affinity)
+    unlock_vector_lock(v)
     v.trace("vector_reserve_managed", irq=irqd.irq, ret=ret)
     return ret
 

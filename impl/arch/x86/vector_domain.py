@@ -197,10 +197,7 @@ def _alloc_one(v: VectorSpace, domain: IrqDomain, virq: int, info: IrqAllocInfo)
 
 def _assign_irq_vector_policy(v: VectorSpace, irqd: IrqData, info: IrqAllocInfo) -> int:
     if irqd.test(IRQD_AFFINITY_MANAGED):
-        lock_vector_lock(v)
-        ret = reserve_managed_vector(v, irqd)
-        unlock_vector_lock(v)
-        return ret
+        return reserve_managed_vector(v, irqd)
     if info.mask is not None:
         return assign_irq_vector(v, irqd, info.mask)
     lock_vector_lock(v)
