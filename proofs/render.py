@@ -13,14 +13,18 @@ from proofs.counterexample import Change, Counterexample, Step, Value
 
 _NUMBERS: Final = re.compile(r"(int|nat|count|unsigned|signed|u(8|16|32|64))\b", re.IGNORECASE)
 _BITS: Final = re.compile(r"(bitvec|bits|mask|cpumask|bv)[0-9(\[]*", re.IGNORECASE)
-_OPTION: Final = re.compile(r"(?:Option|Optional|Maybe)[\[(](.*)[\])]|(.*)\?|(.*) *\| *None")
+_OPTION: Final = re.compile(r"(.*) or none|Option\[(.*)\]")
 
 
 def value_name(sort: str, value: Value) -> str:
     """How a value of a sort is written: a member of a sort by the sort's name and its number.
 
-    >>> value_name("Cpu", 0), value_name("Vector", 33), value_name("Option[Irq]", None)
+    A tuple is a function, one value for each argument; its sort is written ``Cpu → Bool``.
+
+    >>> value_name("Cpu", 0), value_name("Vector", 33), value_name("Irq or none", None)
     ('cpu0', 'v0x21', 'none')
+    >>> value_name("Cpu → Bool", (True, False))
+    '(true, false)'
     >>> value_name("Bool", True), value_name("Int", -1), value_name("BitVec[8]", 5)
     ('true', '-1', '0x5')
     """
@@ -31,7 +35,8 @@ def value_name(sort: str, value: Value) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):
-        return "{" + ", ".join(value_name(sort, item) for item in value) + "}"
+        of = sort.rpartition("→")[2].strip()
+        return "(" + ", ".join(value_name(of, item) for item in value) + ")"
     return _number_name(_without_option(sort), value)
 
 
