@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 Value: TypeAlias = "bool | int | str | tuple[Value, ...] | None"
-"""A value of a field; None is the absent value of an optional one, a tuple is a function's values."""
+"""A field's value: None if an optional one is absent, a tuple for a function, in argument order."""
 
 _EXACT: Final = 2**53 - 1
 _NONE: Final = {"tag": "None", "value": {"#tup": []}}
