@@ -59,6 +59,7 @@ __all__ = [
     "reserve_managed_vector",
     "unlock_vector_lock",
     "vector_assign_managed_shutdown",
+    "vector_level",
 ]
 
 NOT_HASHED = -1
@@ -179,6 +180,14 @@ def apic_chip_data(irqd: IrqData) -> ApicChipData | None:
     return data
 
 
+def vector_level(irqd: IrqData) -> ApicChipData:
+    """apic_chip_data of an interrupt that must have it; a BUG if it does not."""
+    apicd = apic_chip_data(irqd)
+    if apicd is None:
+        raise KernelBug(f"irq {irqd.irq} has no vector level")
+    return apicd
+
+
 def irqd_cfg(irqd: IrqData) -> HwIrqCfg | None:
     """The hardware target of an interrupt, given any of its levels."""
     apicd = apic_chip_data(irqd)
@@ -187,7 +196,7 @@ def irqd_cfg(irqd: IrqData) -> HwIrqCfg | None:
 
 def apic_update_irq_cfg(v: VectorSpace, irqd: IrqData, vector: int, cpu: int) -> None:
     """Aim the hardware at `vector` on `cpu`."""
-    cfg = _apicd(irqd).hw_irq_cfg
+    cfg = vector_level(irqd).hw_irq_cfg
     cfg.vector = vector
     cfg.dest_apicid = v.apic.calc_dest_apicid(cpu)
     irqd.common.effective_affinity = cpumask_of(cpu)
@@ -203,7 +212,7 @@ def vector_assign_managed_shutdown(v: VectorSpace, irqd: IrqData) -> None:
 def reserve_managed_vector(v: VectorSpace, irqd: IrqData) -> int:
     """Reserve a bit on every CPU of the interrupt's affinity; 0 or -ENOSPC."""
     lock_vector_lock(v)
-    _apicd(irqd).is_managed = True
+    vector_level(irqd).is_managed = True
     ret = irq_matrix_reserve_managed(v.matrix, irqd.common.affinity)
     unlock_vector_lock(v)
     v.trace("vector_reserve_managed", irq=irqd.irq, ret=ret)
@@ -212,7 +221,7 @@ def reserve_managed_vector(v: VectorSpace, irqd: IrqData) -> int:
 
 def reserve_irq_vector_locked(v: VectorSpace, irqd: IrqData) -> None:
     """Put the interrupt into RESERVED: counted globally, without a vector; never fails."""
-    apicd = _apicd(irqd)
+    apicd = vector_level(irqd)
     irq_matrix_reserve(v.matrix)
     apicd.can_reserve = True
     apicd.has_reserved = True
@@ -227,7 +236,7 @@ def assign_vector_locked(v: VectorSpace, irqd: IrqData, dest: int) -> int:
     0, -EBUSY while its last move is not cleaned up (VEC-20), or an error of irq_matrix_alloc.
     has_reserved stays, although the reservation is used up: the caller clears it.
     """
-    apicd = _apicd(irqd)
+    apicd = vector_level(irqd)
     if apicd.vector and v.kernel.cpu_online(apicd.cpu) and dest >> apicd.cpu & 1:
         return 0
     if _move_pending(apicd):
@@ -278,7 +287,7 @@ def assign_managed_vector(v: VectorSpace, irqd: IrqData, dest: int) -> int:
     Only CPUs of its affinity count.  0, an error of irq_matrix_alloc_managed or, repaired (H4),
     -EBUSY while its last move is not cleaned up.
     """
-    apicd = _apicd(irqd)
+    apicd = vector_level(irqd)
     searchmask = dest & irqd.common.affinity
     if apicd.vector and searchmask >> apicd.cpu & 1:
         return 0
@@ -298,7 +307,7 @@ def clear_irq_vector(v: VectorSpace, irqd: IrqData) -> None:
 
     The slots are marked so that one late interrupt on each is forgiven.
     """
-    apicd = _apicd(irqd)
+    apicd = vector_level(irqd)
     if not apicd.vector:
         return
     managed = irqd.test(IRQD_AFFINITY_MANAGED)
@@ -329,13 +338,6 @@ def clist_del_init(v: VectorSpace, apicd: ApicChipData) -> None:
         apicd.clist = NOT_HASHED
 
 
-def _apicd(irqd: IrqData) -> ApicChipData:
-    apicd = apic_chip_data(irqd)
-    if apicd is None:
-        raise KernelBug(f"irq {irqd.irq} has no vector level")
-    return apicd
-
-
 def _move_pending(apicd: ApicChipData) -> bool:
     return apicd.move_in_progress or apicd.clist != NOT_HASHED
 
@@ -345,7 +347,7 @@ def _apic_update_vector(v: VectorSpace, irqd: IrqData, newvec: int, newcpu: int)
 
     An old vector on a CPU that is offline is freed at once, as no interrupt will end that move.
     """
-    apicd = _apicd(irqd)
+    apicd = vector_level(irqd)
     v.trace(
         "vector_update",
         irq=irqd.irq,

@@ -9,7 +9,6 @@ from impl.arch.x86.irq_vectors import PIC_CASCADE_IR
 from impl.arch.x86.vector import (
     ApicChipData,
     VectorSpace,
-    apic_chip_data,
     apic_update_irq_cfg,
     assign_irq_vector,
     assign_irq_vector_any_locked,
@@ -20,6 +19,7 @@ from impl.arch.x86.vector import (
     reserve_managed_vector,
     unlock_vector_lock,
     vector_assign_managed_shutdown,
+    vector_level,
 )
 from impl.arch.x86.vector_move import (
     apic_ack_edge,
@@ -127,7 +127,7 @@ def x86_vector_activate(v: VectorSpace, domain: IrqDomain, irqd: IrqData, reserv
     0, -EINVAL (managed, no online CPU), or an error of the matrix, which a fixed interrupt hides
     under H6.
     """
-    apicd = _chip_data(irqd)
+    apicd = vector_level(irqd)
     v.trace(
         "vector_activate",
         irq=irqd.irq,
@@ -143,7 +143,7 @@ def x86_vector_activate(v: VectorSpace, domain: IrqDomain, irqd: IrqData, reserv
 
 def x86_vector_deactivate(v: VectorSpace, domain: IrqDomain, irqd: IrqData) -> None:
     """Return to the reserved state; a fixed interrupt keeps its vector."""
-    apicd = _chip_data(irqd)
+    apicd = vector_level(irqd)
     v.trace(
         "vector_deactivate",
         irq=irqd.irq,
@@ -160,13 +160,6 @@ def x86_vector_deactivate(v: VectorSpace, domain: IrqDomain, irqd: IrqData) -> N
     else:
         vector_assign_managed_shutdown(v, irqd)
     unlock_vector_lock(v)
-
-
-def _chip_data(irqd: IrqData) -> ApicChipData:
-    apicd = apic_chip_data(irqd)
-    if apicd is None:
-        raise KernelBug(f"irq {irqd.irq} has no vector level")
-    return apicd
 
 
 def _takes_cascade(virq: int, nr_irqs: int, info: IrqAllocInfo) -> bool:
@@ -227,7 +220,7 @@ def _vector_configure_legacy(v: VectorSpace, virq: int, irqd: IrqData, apicd: Ap
 
 
 def _vector_free_reserved_and_managed(v: VectorSpace, irqd: IrqData) -> None:
-    apicd = _chip_data(irqd)
+    apicd = vector_level(irqd)
     v.trace(
         "vector_teardown",
         irq=irqd.irq,

@@ -20,6 +20,7 @@ from impl.arch.x86.vector import (
     clist_del_init,
     lock_vector_lock,
     unlock_vector_lock,
+    vector_level,
 )
 from impl.defects import Defect
 from impl.kernel.irq.irq import (
@@ -66,7 +67,7 @@ def apic_set_affinity(v: VectorSpace, irqd: IrqData, dest: int, force: bool) -> 
 
 def apic_retrigger_irq(v: VectorSpace, irqd: IrqData) -> int:
     """Raise the interrupt by an IPI to its vector, which it must own (VEC-22); always 1."""
-    apicd = _root_data(irqd)
+    apicd = vector_level(irqd)
     lock_vector_lock(v)
     v.kernel.trace.emit(
         "irq",
@@ -96,14 +97,14 @@ def irq_complete_move(v: VectorSpace, irqd: IrqData) -> None:
 
     Comparing CPUs is enough: an interrupt never moves between two vectors of one CPU (VEC-21).
     """
-    apicd = _root_data(irqd)
+    apicd = vector_level(irqd)
     if apicd.move_in_progress and apicd.cpu == v.kernel.this_cpu:
         _send_cleanup_vector(v, apicd)
 
 
 def send_cleanup_vector(v: VectorSpace, irqd: IrqData) -> None:
     """Begin the clean-up without waiting for an interrupt, for chips that retarget atomically."""
-    apicd = _root_data(irqd)
+    apicd = vector_level(irqd)
     if apicd.move_in_progress:
         _send_cleanup_vector(v, apicd)
 
@@ -137,13 +138,6 @@ def irq_force_complete_move(v: VectorSpace, desc: IrqDesc) -> None:
         if involved or Defect.H1 in v.kernel.defects:
             _free_moved_vector(v, apicd)
     unlock_vector_lock(v)
-
-
-def _root_data(irqd: IrqData) -> ApicChipData:
-    apicd = apic_chip_data(irqd)
-    if apicd is None:
-        raise KernelBug(f"irq {irqd.irq} has no vector level")
-    return apicd
 
 
 def _listed(v: VectorSpace, irq: int) -> ApicChipData:
