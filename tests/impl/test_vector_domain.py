@@ -163,6 +163,7 @@ def test_gen_5_ranges_are_first_fit_and_disjoint() -> None:
     assert m.alloc_irqs(2) == 5
     assert m.alloc_irqs(1) == 1
     assert m.irqs.allocated_irqs == sum(1 << irq for irq in m.irqs.descs)
+    assert m.alloc_irqs(1, virq=0) == 0
 
 
 def test_machine_refuses_what_no_caller_may_do() -> None:

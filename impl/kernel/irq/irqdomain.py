@@ -65,7 +65,8 @@ def irq_domain_alloc_irqs(
         virq = irq_base
     else:
         # The hierarchical allocator has no hwirq yet, so the hint is always 1.
-        virq = irq_alloc_descs(table, irq_base, max(irq_base, 1), nr_irqs, node, affinity)
+        hint = irq_base if irq_base >= 0 else 1
+        virq = irq_alloc_descs(table, irq_base, hint, nr_irqs, node, affinity)
         if virq < 0:
             return virq
     for irq in range(virq, virq + nr_irqs):
