@@ -147,7 +147,8 @@ class Action:
 @dataclass(frozen=True, slots=True)
 class Invariant:
     """A formula that holds in every reachable state: at every action, or, where `boundary` is set,
-    whenever no operation is half done. `unless` lists the hazards that break it."""
+    whenever no operation is half done. `unless` lists the hazards that break it. One that `follows`
+    is a consequence of the others in the same state, and is proved as that."""
 
     id: str
     sentence: str
@@ -155,6 +156,7 @@ class Invariant:
     boundary: bool = False
     unless: tuple[str, ...] = ()
     ghost: bool = False
+    follows: bool = False
 
 
 @dataclass(frozen=True)
@@ -331,7 +333,8 @@ class State:
             closed = assuming(and_(*self._path), frozenset()).implies(condition)
             for bound, where in self._each:
                 closed = quantified("forall", (bound,), where.implies(closed))
-            closed = assuming(closed, self._known())
+            # Not what the enclosing blocks say: the guard must keep that as the condition it is.
+            closed = assuming(closed, _facts(and_(*self._guard)))
             self._guard.extend(closed.args if closed.op == "and" else [closed])
 
     def assume(self, hazard: str, condition: Term) -> None:
@@ -405,7 +408,9 @@ class Layer:
     name: str
     sorts: tuple[Sort, ...]
     fields: dict[str, Field] = dataclasses.field(default_factory=dict)
-    _actions: dict[str, tuple[Body, dict[str, Parameter]]] = dataclasses.field(default_factory=dict)
+    _actions: dict[str, tuple[Body, dict[str, Parameter], str | None]] = dataclasses.field(
+        default_factory=dict
+    )
     _operations: dict[str, tuple[Body, dict[str, Parameter], str | None]] = dataclasses.field(
         default_factory=dict
     )
@@ -414,13 +419,14 @@ class Layer:
     )
     _axioms: list[Callable[[State], Term]] = dataclasses.field(default_factory=list)
 
-    def extend(self, name: str, sorts: tuple[Sort, ...]) -> Layer:
-        """A layer above this one: all that it has, and more."""
+    def extend(self, name: str, sorts: tuple[Sort, ...], without: tuple[str, ...] = ()) -> Layer:
+        """A layer above this one: all that it has, and more. Actions that happen only as a part of
+        the upper layer's own are left out by name."""
         return Layer(
             name,
             self.sorts + sorts,
             dict(self.fields),
-            dict(self._actions),
+            {n: a for n, a in self._actions.items() if n not in without},
             dict(self._operations),
             list(self._invariants),
             list(self._axioms),
@@ -439,11 +445,12 @@ class Layer:
         start = default(type) if initial is None else _coerce(initial, type)
         self.fields[name] = Field(name, args, type, doc, start, **kind)
 
-    def action(self, **params: Parameter) -> Callable[[Body], Body]:
-        """Declare an action; its parameters are typed here and named as in the function."""
+    def action(self, only_with: str | None = None, **params: Parameter) -> Callable[[Body], Body]:
+        """Declare an action; its parameters are typed here and named as in the function. With
+        `only_with`, one that exists only under that switch."""
 
         def declare(body: Body) -> Body:
-            self._actions[body.__name__] = (body, params)
+            self._actions[body.__name__] = (body, params, only_with)
             return body
 
         return declare
@@ -467,11 +474,12 @@ class Layer:
         boundary: bool = False,
         unless: tuple[str, ...] = (),
         ghost: bool = False,
+        follows: bool = False,
     ) -> Callable[[Callable[[State], Term]], Callable[[State], Term]]:
         """Declare an invariant by the function that states it."""
 
         def declare(body: Callable[[State], Term]) -> Callable[[State], Term]:
-            head = Invariant(id, sentence, TRUE, boundary, unless, ghost)
+            head = Invariant(id, sentence, TRUE, boundary, unless, ghost, follows)
             self._invariants.append((head, body))
             return body
 
@@ -485,7 +493,11 @@ class Layer:
     def build(self, switches: frozenset[str] = frozenset()) -> Model:
         """Trace everything under these switches."""
         now = State(self.fields, switches)
-        actions = {n: self._trace(n, b, p, switches, {}) for n, (b, p) in self._actions.items()}
+        actions = {
+            n: self._trace(n, b, p, switches, {})
+            for n, (b, p, only) in self._actions.items()
+            if only is None or only in switches
+        }
         rest = {
             n: (Write(_places(f), TRUE, f.initial, None),)
             for n, f in self.fields.items()

@@ -18,6 +18,7 @@ from spec.terms import (
     BOOL,
     INT,
     Int,
+    Option,
     Sort,
     Term,
     and_,
@@ -59,6 +60,9 @@ matrix.field("isa", CPU, VECTOR, doc="ISA vectors assigned at boot and not yet t
 matrix.field("hand", CPU, VECTOR, transient=True, doc="bits in the hands of an operation")
 matrix.field("unclaimed", type=INT, transient=True, doc="reservations in hand")
 matrix.field("managed_unclaimed", CPU, type=INT, transient=True, doc="managed slots in hand")
+matrix.field(
+    "reserving", CPU, type=Option(VECTOR), ghost=True, doc="the managed bit that is in hand"
+)
 matrix.field("reserves", type=INT, ghost=True, doc="calls of irq_matrix_reserve so far")
 matrix.field("consumed", type=INT, ghost=True, doc="reservations used up or removed so far")
 
@@ -158,7 +162,7 @@ def irq_matrix_assign_system(s: State, cpu: Term, bit: Term, replace: Term) -> N
     s.require(
         forall(CPU, lambda c: s.initialized[c].implies(replace & (c == cpu))),
         forall(CPU, lambda c: ~s.managed_map[c, bit]),
-        forall(CPU, lambda c: s.alloc_map[c, bit].implies(c == cpu)),
+        forall(CPU, lambda c: s.alloc_map[c, bit].implies(replace & (c == cpu))),
     )
     s.system_map[bit] = True
     with s.when(replace):
@@ -180,6 +184,7 @@ def irq_matrix_reserve_managed(s: State, cpu: Term, bit: Term) -> None:
     s.managed_map[cpu, bit] = True
     s.managed[cpu] += 1
     s.managed_unclaimed[cpu] += 1
+    s.reserving[cpu] = bit
     _count_managed(s, cpu, -1)
 
 
@@ -191,6 +196,7 @@ def irq_matrix_remove_managed(s: State, cpu: Term, bit: Term) -> None:
     s.managed_map[cpu, bit] = False
     s.managed[cpu] -= 1
     s.managed_unclaimed[cpu] -= 1
+    s.reserving[cpu] = None
     _count_managed(s, cpu, 1)
 
 
@@ -389,8 +395,11 @@ def mx_success(s: State) -> Term:
     def law(c: Term) -> Term:
         free = count(VECTOR, lambda v: free_bit(s, c, v))
         some = exists(VECTOR, lambda v: free_bit(s, c, v))
-        return s.initialized[c].implies(
-            (s.available[c] == free) & ((lift(0) < s.available[c]) == some)
+        regular = s.allocated[c] - s.managed_allocated[c]
+        return and_(
+            # Stated for every CPU, so that it holds already when `available` is first computed.
+            free == s.alloc_size - s.systembits_inalloc - s.managed[c] - regular,
+            s.initialized[c].implies((lift(0) < s.available[c]) == some),
         )
 
     return forall(CPU, law)

@@ -9,8 +9,16 @@ something else does not fit.
 from __future__ import annotations
 
 from spec.language import FunctionOf, State
-from spec.matrix import CPU, VECTOR, at_rest, nothing_in_hand
-from spec.terms import BOOL, Option, Term, and_, exists, forall, implies, ite, none, or_
+from spec import matrix
+from spec.matrix import (
+    CPU,
+    VECTOR,
+    at_rest,
+    irq_matrix_offline,
+    irq_matrix_online,
+    nothing_in_hand,
+)
+from spec.terms import BOOL, TRUE, Option, Term, and_, exists, forall, implies, ite, none, or_
 from spec.vectors import IRQ, PC, has_previous, has_vector, vectors
 
 MASK = FunctionOf((CPU,), BOOL)
@@ -24,7 +32,17 @@ OPTION_VECTOR = Option(VECTOR)
 @vectors.action(irq=IRQ, mask=MASK, managed=BOOL)
 def irq_alloc_descs(s: State, irq: Term, mask: Term, managed: Term) -> None:
     """A descriptor with its affinity (section 4.1)."""
-    s.require(~s.desc[irq], exists(CPU, lambda c: mask[c]))
+    s.require(~s.desc[irq], exists(CPU, lambda c: mask[c]), exists(CPU, lambda c: s.cpu_online[c]))
+    # Boot has assigned the ISA vectors before it makes any descriptor of an ISA interrupt.
+    s.require(
+        forall(
+            CPU,
+            VECTOR,
+            lambda c, v: implies(
+                s.cpu_online[c] & (s.vector_irq[c, v] == irq), s.isa[c, v] | s.system_map[v]
+            ),
+        )
+    )
     s.desc[irq] = True
     s.affinity_managed[irq] = managed
     s.managed_shutdown[irq] = managed
@@ -80,7 +98,7 @@ def irq_startup(s: State, irq: Term) -> None:
     s.require(s.activated[irq], s.pc[irq] == PC.IDLE, ~s.managed_shutdown[irq])
     if not s.on("H6"):
         s.require(has_vector(s, irq))
-        s.require(exists(CPU, lambda c: (s.cpu[irq] == c) & s.cpu_online[c]))
+        s.require(s.cpu_online[s.cpu[irq]])
     s.started[irq] = True
 
 
@@ -95,7 +113,8 @@ def irq_shutdown(s: State, irq: Term) -> None:
 def managed_shutdown(s: State, irq: Term, value: Term) -> None:
     """MANAGED_SHUTDOWN changes."""
     s.require(s.affinity_managed[irq])
-    s.require(implies(value, ~s.started[irq]))
+    alive = exists(CPU, lambda c: s.affinity[irq, c] & s.cpu_online[c])
+    s.require(ite(value, ~s.started[irq], alive))
     s.managed_shutdown[irq] = value
 
 
@@ -105,7 +124,7 @@ def irq_affinity(s: State, irq: Term, mask: Term) -> None:
     the rule (H7). The default mask of an unmanaged irq may be empty in no case."""
     s.require(s.desc[irq], exists(CPU, lambda c: mask[c]))
     same = forall(CPU, lambda c: mask[c] == s.affinity[irq, c])
-    s.assume("H7", implies(s.is_managed[irq], same))
+    s.assume("H7", implies(s.affinity_managed[irq], same))
     with s.each(CPU, "c") as c:
         s.affinity[irq, c] = mask[c]
 
@@ -116,6 +135,7 @@ def irq_effective(s: State, irq: Term, mask: Term) -> None:
     s.require(s.desc[irq], ~s.activated[irq])
     with s.each(CPU, "c") as c:
         s.effective[irq, c] = mask[c] & ~(s.cfg_vector[irq] == none(VECTOR))
+    s.shortcut[irq] = True
 
 
 @vectors.action(irq=IRQ, value=BOOL)
@@ -158,6 +178,8 @@ def vector_reserve_managed(s: State, irq: Term, failed: Term) -> None:
         with s.each(CPU, "c", lambda c: s.affinity[irq, c]) as c:
             s.managed_unclaimed[c] -= 1
             s.holds[irq, c] = True
+            s.slot[irq, c] = s.reserving[c]
+            s.reserving[c] = None
     s.pc[irq] = ite(failed, PC.FAILED, PC.SETUP)
 
 
@@ -197,6 +219,14 @@ def vector_clear_legacy(s: State, irq: Term, vector: Term, cpu: Term) -> None:
     s.shutdown_mark[cpu, vector] = True
 
 
+@vectors.action(cpu=CPU, bit=VECTOR)
+def irq_matrix_remove_managed(s: State, cpu: Term, bit: Term) -> None:
+    """As in the matrix. Ghost: the irq whose slot the bit was takes over the one in hand."""
+    with s.each(IRQ, "j", lambda j: s.slot[j, cpu] == bit) as j:
+        s.slot[j, cpu] = s.reserving[cpu]
+    matrix.irq_matrix_remove_managed(s, cpu, bit)
+
+
 @vectors.action(irq=IRQ)
 def vector_teardown(s: State, irq: Term) -> None:
     """The irq leaves; what it had reserved is removed right after. The mask that counts is the one
@@ -209,12 +239,14 @@ def vector_teardown(s: State, irq: Term) -> None:
         s.unclaimed += 1
     with s.each(CPU, "c", lambda c: s.is_managed[irq] & s.affinity[irq, c]) as c:
         s.managed_unclaimed[c] += 1
+        s.reserving[c] = s.slot[irq, c]
     with s.each(CPU, "c") as c:
         s.holds[irq, c] = False
         s.slot[irq, c] = None
     for bit in ("present", "is_managed", "can_reserve", "has_reserved", "activated", "started"):
         getattr(s, bit)[irq] = False
     s.cfg_shutdown[irq] = False
+    s.shortcut[irq] = False
     s.cfg_vector[irq] = None
     s.cfg_cpu[irq] = None
     with s.each(CPU, "c") as c:
@@ -280,9 +312,9 @@ def vector_update(
     """apic_update_vector: the new vector takes over. The old one is kept as previous while its CPU
     is online, else it goes back at once."""
     old, old_cpu = s.vector[irq], s.cpu[irq]
-    s.require(
-        s.pc[irq] == PC.UPDATE, s.hand[cpu, vector], s.managed_map[cpu, vector] == s.is_managed[irq]
-    )
+    s.require(s.pc[irq] == PC.UPDATE, s.hand[cpu, vector], s.cpu_online[cpu])
+    s.require(s.managed_map[cpu, vector] == s.is_managed[irq])
+    s.require(implies(s.is_managed[irq], s.affinity[irq, cpu]))
     s.require(prev_vector == old, implies(~(old == none(VECTOR)), prev_cpu == old_cpu))
     s.require(~(old_cpu == cpu))
     alive = s.cpu_online[old_cpu]
@@ -339,6 +371,7 @@ def _configure(s: State, irq: Term, vector: Term, cpu: Term) -> None:
     s.cfg_vector[irq] = vector
     s.cfg_cpu[irq] = cpu
     s.cfg_shutdown[irq] = False
+    s.shortcut[irq] = False
     with s.each(CPU, "c") as c:
         s.effective[irq, c] = c == cpu
 
@@ -350,6 +383,7 @@ def vector_config_shutdown(s: State, irq: Term) -> None:
     s.cfg_vector[irq] = None
     s.cfg_cpu[irq] = None
     s.cfg_shutdown[irq] = True
+    s.shortcut[irq] = False
     with s.each(CPU, "c") as c:
         s.effective[irq, c] = False
     s.pc[irq] = ite(s.present[irq], PC.IDLE, PC.SETUP)
@@ -400,7 +434,7 @@ def send_cleanup_vector(s: State, irq: Term, cpu: Term) -> None:
     s.cleanup[irq] = cpu
 
 
-@vectors.action(irq=IRQ)
+@vectors.action(only_with="H1", irq=IRQ)
 def cleanup_forgotten(s: State, irq: Term) -> None:
     """v5.10 only: the old CPU is offline, and the old vector is forgotten (H1)."""
     s.require(s.move_in_progress[irq], ~s.cpu_online[s.prev_cpu[irq]])
@@ -437,12 +471,14 @@ def vector_spurious(s: State, cpu: Term, vector: Term) -> None:
 
 @vectors.action(cpu=CPU)
 def lapic_online(s: State, cpu: Term) -> None:
-    """The CPU that comes up has wiped its table, but for the ISA interrupts of the PIC, and is in
-    cpu_online_mask (which it joins in the same section of vector_lock as its map)."""
-    s.require(~s.cpu_online[cpu], s.online[cpu], s.dying == none(CPU), at_rest(s))
+    """A CPU comes up (irq_matrix_online is the tracepoint): in one section of vector_lock it joins
+    cpu_online_mask, its map joins the matrix, and its table is wiped, but for the ISA interrupts
+    that the PIC may still deliver."""
+    s.require(~s.cpu_online[cpu], s.dying == none(CPU))
+    boot = ~exists(CPU, lambda c: s.initialized[c])
+    irq_matrix_online(s, cpu)
     s.cpu_online[cpu] = True
-    boot = ~exists(CPU, lambda c: s.initialized[c] & ~(c == cpu))
-    with s.each(VECTOR, "v", lambda v: s.matrix_bit[v]) as v:
+    with s.each(VECTOR, "v") as v:
         s.vector_irq[cpu, v] = ite(boot | s.system_map[v], s.isa_irq[v], none(IRQ))
         s.shutdown_mark[cpu, v] = False
         s.retriggered[cpu, v] = False
@@ -464,15 +500,16 @@ def cpu_goes_offline(s: State, cpu: Term) -> None:
 def lapic_offline(s: State, cpu: Term) -> None:
     """The walk is done: every started irq has left, but for those that failed to (H8). Without H1
     no unfinished move points at the CPU any more."""
-    s.require(s.dying == cpu, s.online[cpu], at_rest(s))
+    s.require(s.dying == cpu)
     if not s.on("H8"):
-        s.require(forall(IRQ, lambda i: implies(s.started[i], ~(s.cpu[i] == cpu))))
+        # An irq that was never started is not moved: it stays if H2 let it be there.
+        s.require(
+            forall(IRQ, lambda i: implies(s.started[i] if s.on("H2") else TRUE, ~(s.cpu[i] == cpu)))
+        )
     down = forall(
         IRQ,
         lambda i: implies(
-            s.is_managed[i]
-            & s.present[i]
-            & ~exists(CPU, lambda c: s.affinity[i, c] & s.cpu_online[c]),
+            s.affinity_managed[i] & ~exists(CPU, lambda c: s.affinity[i, c] & s.cpu_online[c]),
             and_(s.managed_shutdown[i], ~s.started[i], ~has_vector(s, i)),
         ),
     )
@@ -480,16 +517,14 @@ def lapic_offline(s: State, cpu: Term) -> None:
     if not s.on("H1"):
         s.require(forall(IRQ, lambda i: ~(s.prev_cpu[i] == cpu)))
     s.dying = None
-    s.global_available -= s.available[cpu]
-    s.online[cpu] = False
-    s.online_maps -= 1
+    irq_matrix_offline(s, cpu)
 
 
 @vectors.action(cpu=CPU)
 def fixup_irqs(s: State, cpu: Term) -> None:
     """The dying CPU's table is swept: nothing but RETRIGGERED marks is left."""
     s.require(s.dying == cpu)
-    with s.each(VECTOR, "v", lambda v: s.matrix_bit[v]) as v:
+    with s.each(VECTOR, "v") as v:
         s.vector_irq[cpu, v] = None
         s.shutdown_mark[cpu, v] = False
 

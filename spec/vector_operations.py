@@ -25,8 +25,6 @@ from spec.matrix import (
     irq_matrix_assign,
     irq_matrix_assign_system,
     irq_matrix_free,
-    irq_matrix_online,
-    irq_matrix_remove_managed,
     irq_matrix_remove_reserved,
     irq_matrix_reserve,
     irq_matrix_reserve_managed,
@@ -43,6 +41,7 @@ from spec.vector_actions import (
     irq_domain_deactivate_irq,
     irq_effective,
     irq_free_descs,
+    irq_matrix_remove_managed,
     irq_move_pending,
     irq_shutdown,
     irq_startup,
@@ -162,7 +161,6 @@ def assign_isa(s: State, cpu: Term, bit: Term) -> None:
 def cpu_up(s: State, cpu: Term) -> None:
     """A CPU comes up."""
     _calm(s)
-    irq_matrix_online(s, cpu)
     lapic_online(s, cpu)
 
 
@@ -201,7 +199,13 @@ def migrate_managed(s: State, irq: Term, cpu: Term, bit: Term) -> None:
 @vectors.operation(irq=IRQ)
 def migrate_shutdown(s: State, irq: Term) -> None:
     """The walk shuts down a managed irq whose last CPU dies."""
-    s.require(s.present[irq], s.started[irq], on_dying_cpu(s, irq), ~has_previous(s, irq), s.is_managed[irq])
+    s.require(
+        s.present[irq],
+        s.started[irq],
+        on_dying_cpu(s, irq),
+        ~has_previous(s, irq),
+        s.is_managed[irq],
+    )
     s.require(~exists(CPU, lambda c: s.affinity[irq, c] & s.cpu_online[c]))
     irq_shutdown(s, irq)
     managed_shutdown(s, irq, TRUE)
@@ -327,7 +331,9 @@ def activate(s: State, irq: Term, cpu: Term, bit: Term) -> None:
 def activate_in_place(s: State, irq: Term) -> None:
     """An irq that kept its vector is activated and keeps it."""
     _calm(s)
-    s.require(s.present[irq], has_vector(s, irq), ~s.activated[irq], _alive(s, irq), ~s.is_managed[irq])
+    s.require(
+        s.present[irq], has_vector(s, irq), ~s.activated[irq], _alive(s, irq), ~s.is_managed[irq]
+    )
     s.require(~s.managed_shutdown[irq])
     vector_activate(s, irq, FALSE)
     irq_domain_activate_irq(s, irq)
@@ -337,7 +343,9 @@ def activate_in_place(s: State, irq: Term) -> None:
 def activate_elsewhere(s: State, irq: Term, cpu: Term, bit: Term) -> None:
     """A fixed irq whose CPU is offline, or no longer wanted, is activated with a new vector."""
     _calm(s)
-    s.require(s.present[irq], has_vector(s, irq), ~s.activated[irq], s.cpu_online[cpu], ~s.is_managed[irq])
+    s.require(
+        s.present[irq], has_vector(s, irq), ~s.activated[irq], s.cpu_online[cpu], ~s.is_managed[irq]
+    )
     s.require(~s.can_reserve[irq])
     s.require(~s.managed_shutdown[irq])
     vector_activate(s, irq, FALSE)
@@ -349,7 +357,9 @@ def activate_elsewhere(s: State, irq: Term, cpu: Term, bit: Term) -> None:
 def activate_without_vector(s: State, irq: Term) -> None:
     """v5.10: a fixed irq whose CPU is offline finds no vector, and is activated all the same."""
     _calm(s)
-    s.require(s.present[irq], has_vector(s, irq), ~s.activated[irq], ~_alive(s, irq), ~s.is_managed[irq])
+    s.require(
+        s.present[irq], has_vector(s, irq), ~s.activated[irq], ~_alive(s, irq), ~s.is_managed[irq]
+    )
     s.require(~s.can_reserve[irq])
     s.require(forall(CPU, lambda c: implies(s.online[c], s.available[c] <= 0)))
     s.require(~s.managed_shutdown[irq])
@@ -391,7 +401,9 @@ def deactivate_fixed(s: State, irq: Term) -> None:
 def deactivate(s: State, irq: Term) -> None:
     """free_irq of a reservable irq: the vector goes, a reservation comes."""
     _calm(s)
-    s.require(s.present[irq], s.activated[irq], ~s.is_managed[irq], s.can_reserve[irq], has_vector(s, irq))
+    s.require(
+        s.present[irq], s.activated[irq], ~s.is_managed[irq], s.can_reserve[irq], has_vector(s, irq)
+    )
     s.started[irq] = False
     vector_deactivate(s, irq)
     _release(s, irq)
@@ -429,7 +441,9 @@ def set_affinity(s: State, irq: Term, mask: Term, cpu: Term, bit: Term) -> None:
 def set_affinity_busy(s: State, irq: Term) -> None:
     """The last move is unfinished: -EBUSY changes nothing (VEC-20), the request stays pending."""
     _calm(s)
-    s.require(s.present[irq], s.activated[irq], has_previous(s, irq), ~s.is_managed[irq], ~s.pending[irq])
+    s.require(
+        s.present[irq], s.activated[irq], has_previous(s, irq), ~s.is_managed[irq], ~s.pending[irq]
+    )
     irq_move_pending(s, irq, TRUE)
 
 

@@ -17,9 +17,8 @@ vector.
 from __future__ import annotations
 
 from spec.language import State
-from spec.matrix import CPU, VECTOR, at_rest, matrix
+from spec.matrix import CPU, VECTOR, at_rest, matrix, spare_bit
 from spec.terms import (
-    BOOL,
     Enum,
     Option,
     Sort,
@@ -28,6 +27,7 @@ from spec.terms import (
     count,
     exists,
     forall,
+    ite,
     none,
     or_,
 )
@@ -51,7 +51,12 @@ PC = Enum(
     ),
 )
 
-vectors = matrix.extend("vectors", (IRQ,))
+# A map comes and goes only together with its CPU; a managed slot goes only with its ghost.
+vectors = matrix.extend(
+    "vectors",
+    (IRQ,),
+    without=("irq_matrix_online", "irq_matrix_offline", "irq_matrix_remove_managed"),
+)
 
 vectors.field("isa_irq", VECTOR, type=Option(IRQ), rigid=True, doc="the ISA interrupt of a vector")
 vectors.field("desc", IRQ, doc="the descriptor exists")
@@ -76,6 +81,7 @@ vectors.field("cleanup", IRQ, type=Option(CPU), doc="the CPU on whose cleanup_li
 vectors.field("cfg_vector", IRQ, type=Option(VECTOR), doc="hw_irq_cfg.vector, if a real one")
 vectors.field("cfg_cpu", IRQ, type=Option(CPU), doc="the CPU of hw_irq_cfg.dest_apicid, likewise")
 vectors.field("cfg_shutdown", IRQ, doc="hw_irq_cfg.vector is MANAGED_IRQ_SHUTDOWN_VECTOR")
+vectors.field("shortcut", IRQ, doc="effective was stored by genirq while the irq was inactive")
 vectors.field("holds", IRQ, CPU, doc="the irq has a managed reservation on the CPU")
 vectors.field(
     "slot", IRQ, CPU, type=Option(VECTOR), ghost=True, doc="which managed bit stands for it"
@@ -231,7 +237,7 @@ def vec_table_sound(s: State) -> Term:
         VECTOR,
         IRQ,
         lambda c, v, i: (s.cpu_online[c] & (s.vector_irq[c, v] == i)).implies(
-            owns(s, i, c, v) | ((s.isa_irq[v] == i) & (s.isa[c, v] | s.system_map[v]))
+            owns(s, i, c, v) | ((s.isa_irq[v] == i) & (s.isa[c, v] | s.system_map[v] | ~s.desc[i]))
         ),
     )
 
@@ -257,21 +263,26 @@ def vec_config(s: State) -> Term:
         unnamed = (s.cfg_vector[i] == none(VECTOR)) & (s.cfg_cpu[i] == none(CPU))
         owed = (s.pc[i] == PC.CONFIG) | (s.pc[i] == PC.LEGACY)
         real = has_vector(s, i) & ~owed
+        # Between the old vector and the next configuration the old one is still named.
+        stale = or_(owed, *(s.pc[i] == pc for pc in (PC.SHUTDOWN, PC.RESERVE, PC.TEARDOWN)))
         return and_(real.implies(named), s.cfg_shutdown[i].implies(unnamed)) & (
-            (s.pc[i] == PC.IDLE).implies(named | unnamed)
+            stale | named | unnamed
         )
 
     return forall(IRQ, law)
 
 
-@vectors.invariant("VEC-14", "An activated irq with a vector is effective on its CPU alone.")
+@vectors.invariant(
+    "VEC-14",
+    "An irq with a vector is effective on its CPU alone, but for the shortcut of inactive irqs.",
+)
 def vec_effective(s: State) -> Term:
     return forall(
         IRQ,
         CPU,
-        lambda i, c: and_(s.activated[i], has_vector(s, i), ~(s.pc[i] == PC.CONFIG)).implies(
-            s.effective[i, c] == (s.cpu[i] == c)
-        ),
+        lambda i, c: and_(
+            has_vector(s, i), ~s.shortcut[i], ~or_(s.pc[i] == PC.CONFIG, s.pc[i] == PC.LEGACY)
+        ).implies(s.effective[i, c] == (s.cpu[i] == c)),
     )
 
 
@@ -292,7 +303,9 @@ def vec_managed_count(s: State) -> Term:
     )
 
 
-@vectors.invariant("VEC-17", "An irq at rest, reserved or managed without a vector, owns no bit.")
+@vectors.invariant(
+    "VEC-17", "An irq at rest, reserved or managed without a vector, owns no bit.", follows=True
+)
 def vec_rest(s: State) -> Term:
     return forall(
         IRQ,
@@ -309,9 +322,10 @@ def vec_rest(s: State) -> Term:
     "With every irq gone only ISA vectors are in use and nothing is reserved.",
     boundary=True,
     unless=("H1", "H4", "H7"),
+    follows=True,
 )
 def vec_all_gone(s: State) -> Term:
-    gone = forall(IRQ, lambda i: ~s.present[i])
+    gone = forall(IRQ, lambda i: ~s.present[i] & (s.pc[i] == PC.IDLE))
     clean = forall(
         CPU,
         VECTOR,
@@ -320,7 +334,9 @@ def vec_all_gone(s: State) -> Term:
     return (gone & at_rest(s)).implies(clean & (s.global_reserved == 0))
 
 
-@vectors.invariant("VEC-21", "An irq never has two vectors on one CPU.", unless=("H4",))
+@vectors.invariant(
+    "VEC-21", "An irq never has two vectors on one CPU.", unless=("H4",), follows=True
+)
 def vec_one_per_cpu(s: State) -> Term:
     return forall(
         IRQ,
@@ -338,7 +354,7 @@ def vec_one_per_cpu(s: State) -> Term:
 )
 def vec_retrigger(s: State) -> Term:
     def law(i: Term) -> Term:
-        alive = exists(CPU, lambda c: (s.cpu[i] == c) & s.cpu_online[c])
+        alive = s.cpu_online[s.cpu[i]]
         return s.started[i].implies(has_vector(s, i) & (alive | on_dying_cpu(s, i)))
 
     return forall(IRQ, law)
@@ -361,7 +377,7 @@ def gen_managed_offline(s: State) -> Term:
     def law(i: Term) -> Term:
         alive = exists(CPU, lambda c: s.affinity[i, c] & s.cpu_online[c])
         down = and_(s.managed_shutdown[i], ~s.started[i], ~has_vector(s, i))
-        return and_(s.is_managed[i], s.present[i], ~alive, s.dying == none(CPU)).implies(down)
+        return and_(s.affinity_managed[i], ~alive, s.dying == none(CPU)).implies(down)
 
     return forall(IRQ, law)
 
@@ -369,28 +385,152 @@ def gen_managed_offline(s: State) -> Term:
 # --- what the others need to be inductive ----------------------------------------------------
 
 
-@vectors.invariant("VEC-present", "Only an irq in the domain has anything of it.")
+@vectors.invariant("VEC-present", "Only an irq in the domain, or on its way, has anything of it.")
 def vec_present(s: State) -> Term:
     def law(i: Term) -> Term:
-        at_home = s.present[i] | ~(s.pc[i] == PC.IDLE)
+        away = ~s.present[i] & ((s.pc[i] == PC.IDLE) | (s.pc[i] == PC.FAILED))
+        anything = or_(
+            has_vector(s, i),
+            s.is_managed[i],
+            s.has_reserved[i],
+            s.can_reserve[i],
+            s.cfg_shutdown[i],
+            ~(s.cfg_vector[i] == none(VECTOR)),
+            ~(s.cfg_cpu[i] == none(CPU)),
+            s.started[i],
+        )
         return and_(
-            or_(at_home, ~or_(has_vector(s, i), s.is_managed[i], s.has_reserved[i])),
+            away.implies(~anything),
             s.activated[i].implies(s.present[i]),
-            s.present[i].implies(s.desc[i]),
+            s.started[i].implies(s.present[i]),
+            (s.present[i] | ~(s.pc[i] == PC.IDLE)).implies(s.desc[i]),
+            s.is_managed[i].implies(s.affinity_managed[i]),
             (s.vector[i] == none(VECTOR)) == (s.cpu[i] == none(CPU)),
             (s.prev_vector[i] == none(VECTOR)) == (s.prev_cpu[i] == none(CPU)),
+            s.desc[i].implies(exists(CPU, lambda c: s.initialized[c])),
         )
 
     return forall(IRQ, law)
 
 
-@vectors.invariant("VEC-hand", "What is in hand is allocated, and nobody's.")
+@vectors.invariant("VEC-pc", "What an operation owes next fits what the irq has.")
+def vec_owed(s: State) -> Term:
+    def law(i: Term) -> Term:
+        bare = ~has_vector(s, i) & ~has_previous(s, i)
+        at = {name: s.pc[i] == getattr(PC, name) for name in PC.members}
+        unmanaged = ~s.is_managed[i]
+        return and_(
+            at["SETUP"].implies(
+                ~s.present[i]
+                & or_(s.is_managed[i] & bare, s.has_reserved[i], unmanaged & has_vector(s, i))
+            ),
+            (s.affinity_managed[i] & (s.present[i] | at["SETUP"])).implies(s.is_managed[i]),
+            at["FAILED"].implies(
+                and_(~s.present[i], unmanaged, bare, ~s.has_reserved[i], ~s.can_reserve[i])
+            ),
+            (at["FAILED"] | at["SETUP"]).implies(~s.started[i]),
+            at["FAILED"].implies(~s.cfg_shutdown[i]),
+            at["SHUTDOWN"].implies(bare & or_(s.has_reserved[i], s.is_managed[i] & s.present[i])),
+            at["ACTIVATE"].implies(s.present[i] & bare & (s.has_reserved[i] | s.is_managed[i])),
+            at["UPDATE"].implies(~s.has_reserved[i] & (s.is_managed[i].implies(s.present[i]))),
+            at["LEGACY"].implies(and_(s.present[i], bare, unmanaged, ~s.has_reserved[i])),
+            at["CONFIG"].implies(has_vector(s, i) & (s.is_managed[i].implies(s.present[i]))),
+            s.has_reserved[i].implies(~s.affinity_managed[i]),
+            ((at["CONFIG"] | at["UPDATE"]) & ~s.present[i]).implies(~s.affinity_managed[i]),
+            at["CLEAR"].implies(
+                and_(s.present[i], has_vector(s, i), s.is_managed[i] | s.can_reserve[i])
+            ),
+            at["RESERVE"].implies(
+                and_(s.present[i], bare, s.can_reserve[i], unmanaged, ~s.has_reserved[i])
+            ),
+            at["TEARDOWN"].implies(and_(s.present[i], bare, ~s.has_reserved[i])),
+            or_(at["CLEAR"], at["RESERVE"], at["TEARDOWN"], at["SHUTDOWN"]).implies(~s.started[i]),
+            (at["IDLE"] & s.present[i]).implies(
+                or_(has_vector(s, i), s.has_reserved[i], s.is_managed[i])
+            ),
+            (bare & s.present[i]).implies(~s.started[i]),
+        )
+
+    return forall(IRQ, law)
+
+
+@vectors.invariant("VEC-update", "A move begins only when the last one is over.", unless=("H4",))
+def vec_one_move(s: State) -> Term:
+    return forall(IRQ, lambda i: (s.pc[i] == PC.UPDATE).implies(~has_previous(s, i)))
+
+
+@vectors.invariant("VEC-hand", "What is in hand is allocated, and nobody's.", unless=("H5",))
 def vec_hand(s: State) -> Term:
     return forall(
         CPU,
         VECTOR,
-        lambda c, v: (s.hand[c, v] | s.isa[c, v]).implies(
-            s.alloc_map[c, v] & ~(s.hand[c, v] & s.isa[c, v])
+        lambda c, v: and_(
+            s.hand[c, v].implies(s.alloc_map[c, v] & ~s.isa[c, v]),
+            s.isa[c, v].implies(s.alloc_map[c, v] & ~s.managed_map[c, v]),
+        ),
+    )
+
+
+@vectors.invariant(
+    "VEC-home", "What an irq owns is on a CPU whose map is online.", unless=("H1", "H2", "H8")
+)
+def vec_home(s: State) -> Term:
+    return forall(
+        IRQ,
+        CPU,
+        lambda i, c: ((s.cpu[i] == c) | (s.prev_cpu[i] == c)).implies(s.online[c]),
+    )
+
+
+@vectors.invariant(
+    "MX-13",
+    "A managed irq that has no vector on a CPU where it holds a slot can take one there.",
+    unless=("H4", "H7"),
+    ghost=True,
+    follows=True,
+)
+def mx_progress(s: State) -> Term:
+    return forall(
+        IRQ,
+        CPU,
+        VECTOR,
+        lambda i, c, v: and_(s.slot[i, c] == v, ~owns(s, i, c, v), ~s.hand[c, v]).implies(
+            spare_bit(s, c, v)
+        ),
+    )
+
+
+@vectors.invariant(
+    "MX-slot",
+    "Managed bits and those who hold one match, and an irq owns its own.",
+    unless=("H4", "H7"),
+    ghost=True,
+)
+def mx_matching(s: State) -> Term:
+    return and_(
+        forall(IRQ, CPU, lambda i, c: s.holds[i, c] == ~(s.slot[i, c] == none(VECTOR))),
+        forall(CPU, lambda c: s.managed_unclaimed[c] == ite(s.reserving[c] == none(VECTOR), 0, 1)),
+        forall(
+            IRQ,
+            CPU,
+            VECTOR,
+            lambda i, c, v: ((s.slot[i, c] == v) | (s.reserving[c] == v)).implies(
+                s.managed_map[c, v]
+            ),
+        ),
+        forall(
+            IRQ,
+            IRQ,
+            CPU,
+            VECTOR,
+            lambda i, j, c, v: ((s.slot[i, c] == v) & (s.slot[j, c] == v)).implies(i == j),
+        ),
+        forall(IRQ, CPU, VECTOR, lambda i, c, v: ~((s.slot[i, c] == v) & (s.reserving[c] == v))),
+        forall(
+            IRQ,
+            CPU,
+            VECTOR,
+            lambda i, c, v: (s.is_managed[i] & owns(s, i, c, v)).implies(s.slot[i, c] == v),
         ),
     )
 
