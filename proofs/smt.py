@@ -74,6 +74,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         self._sorts: dict[str, Any] = {}
+        self._closed: dict[Term, Any] = {}
         self._elements: dict[str, list[Any]] = {}
 
     def sort(self, sort: Sort) -> Any:
@@ -131,6 +132,12 @@ class Reading:
         """A term as a Z3 expression, or a `Maybe`; `env` has the bound variables."""
         method: Callable[[Term, Mapping[Term, Any]], Any] = getattr(self, f"_{term.op}")
         return method(term, env)
+
+    def closed(self, term: Term) -> Any:
+        """A formula without free bound variables, translated once."""
+        if term not in self._closed:
+            self._closed[term] = self.of(term, {})
+        return self._closed[term]
 
     def _const(self, term: Term, env: Mapping[Term, Any]) -> Any:
         value = value_of(term)
@@ -300,17 +307,27 @@ class Sums:
         self.schemas.setdefault(name, Schema(name, x, tuple(places.values()), general))
         return apply(name + suffix, order, INT)
 
-    def rules(self, suffix: str = "") -> Iterator[Term]:
+    def mentioned(self, term: Term) -> frozenset[str]:
+        """The names of the sums that a formula speaks of, in whatever state."""
+        if term.op == "apply" and term.args[0].startswith("#"):
+            return frozenset({term.args[0].rstrip("'")})
+        return frozenset[str]().union(*map(self.mentioned, subterms(term)))
+
+    def rules(self, names: frozenset[str], suffix: str = "") -> Iterator[Term]:
         """What holds of each count in one state: it is positive exactly if there is a member."""
         for schema in self.schemas.values():
-            if schema.condition is not None:
+            if schema.name in names and schema.condition is not None:
                 yield from _count_rules(schema, suffix)
 
-    def update_rule(self, action: Action, fields: Mapping[str, Field]) -> Iterator[Term]:
+    def update_rule(
+        self, names: frozenset[str], action: Action, fields: Mapping[str, Field]
+    ) -> Iterator[Term]:
         """How each sum changes under an action that changes its summand at known places only.
 
         The premise that nothing else changes is part of the rule, with a witness in its place."""
         for schema in self.schemas.values():
+            if schema.name not in names:
+                continue
             after = action.after(fields, schema.body)
             if after is schema.body:
                 yield _closed(schema, eq(_value(schema, "'"), _value(schema, "")))

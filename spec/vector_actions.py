@@ -313,6 +313,7 @@ def vector_update(
     is online, else it goes back at once."""
     old, old_cpu = s.vector[irq], s.cpu[irq]
     s.require(s.pc[irq] == PC.UPDATE, s.hand[cpu, vector], s.cpu_online[cpu])
+    s.require(s.managed_unclaimed[cpu] == 0)
     s.require(s.managed_map[cpu, vector] == s.is_managed[irq])
     s.require(implies(s.is_managed[irq], s.affinity[irq, cpu]))
     s.require(prev_vector == old, implies(~(old == none(VECTOR)), prev_cpu == old_cpu))

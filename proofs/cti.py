@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Counterexamples to induction, found in a scope and replayed before they are believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+import z3
+
+from proofs.counterexample import Counterexample, Step
+from proofs.smt import Maybe, Reading
+from spec import evaluate
+from spec.language import Action, Field, FunctionOf, Invariant, Model, Parameter
+from spec.mathematics import plain, type_name
+from spec.terms import Bool, Enum, Int, Option, Sort, Term, Type
+
+Cell = bool | int | str | None
+
+
+def find(
+    model: Model,
+    action: Action,
+    invariant: Invariant,
+    part: int | None,
+    sizes: Mapping[str, int],
+    seconds: float,
+) -> Counterexample | None:
+    """A state of the scope that obeys every invariant, from which the action breaks this one (or
+    one conjunct of it); None if there is none or the time is up."""
+    reading = Reading(sizes)
+    for sort in model.sorts:
+        reading.elements(sort)
+    solver = z3.Solver()
+    solver.set(timeout=int(seconds * 1000))
+    formulas = [*model.axioms, *(i.formula for i in model.invariants if i is not invariant)]
+    solver.add(*reading.distinctness(), *_membership(reading, model, action))
+    solver.add(*(reading.of(f, {}) for f in (*formulas, invariant.formula, action.enabled)))
+    after = action.after(model.fields, invariant.formula)
+    conjuncts = after.args if after.op == "and" else (after,)
+    goal = after if part is None or part >= len(conjuncts) else conjuncts[part]
+    solver.add(z3.Not(reading.of(goal, {})))
+    if solver.check() != z3.sat:
+        return None
+    return _record(model, action, invariant, sizes, _Values(reading, solver.model(), sizes))
+
+
+def _membership(reading: Reading, model: Model, action: Action) -> Iterator[Any]:
+    for field in model.fields.values():
+        for _, cell in cells(reading, field):
+            yield reading.membership(field.type, cell)
+    for name, type in action.params.items():
+        for _, cell in _parameter_cells(reading, name, type):
+            yield reading.membership(type.type if isinstance(type, FunctionOf) else type, cell)
+
+
+def cells(reading: Reading, field: Field) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """Each place of a field with its Z3 value, in a scope."""
+    elements = [reading.elements(sort) for sort in field.args]
+    for index in product(*(range(len(e)) for e in elements)):
+        at = [e[k] for e, k in zip(elements, index, strict=True)]
+        yield index, reading.symbol(f"{field.name}{reading.step}", at, field.args, field.type)
+
+
+def _parameter_cells(
+    reading: Reading, name: str, type: Parameter
+) -> Iterator[tuple[tuple[int, ...], Any]]:
+    if not isinstance(type, FunctionOf):
+        yield (), reading.symbol(name, (), (), type)
+        return
+    elements = [reading.elements(sort) for sort in type.args]
+    for index in product(*(range(len(e)) for e in elements)):
+        at = [e[k] for e, k in zip(elements, index, strict=True)]
+        yield index, reading.symbol(f"{name}()", at, type.args, type.type)
+
+
+class _Values:
+    """Z3's model, read back as plain values."""
+
+    def __init__(self, reading: Reading, model: z3.ModelRef, sizes: Mapping[str, int]) -> None:
+        self.reading, self.model = reading, model
+        self.number = {
+            str(model.eval(e, model_completion=True)): k
+            for name in sizes
+            for k, e in enumerate(reading.elements(Sort(name)))
+        }
+
+    def of(self, type: Type, expression: Any) -> Cell:
+        if isinstance(type, Option):
+            there = z3.is_true(self.model.eval(expression.there, model_completion=True))
+            return self.of(type.of, expression.value) if there else None
+        value = self.model.eval(expression, model_completion=True)
+        match type:
+            case Bool():
+                return bool(z3.is_true(value))
+            case Int():
+                return int(value.as_long())
+            case Enum():
+                number = value.as_long()
+                return type.members[number] if 0 <= number < len(type.members) else f"?{number}"
+        return self.number[str(value)]
+
+
+def _record(
+    model: Model, action: Action, invariant: Invariant, sizes: Mapping[str, int], values: _Values
+) -> Counterexample:
+    state = {
+        f.name: {index: values.of(f.type, cell) for index, cell in cells(values.reading, f)}
+        for f in model.fields.values()
+    }
+    arguments: dict[str, Any] = {}
+    for name, type in action.params.items():
+        table = {
+            index: values.of(type.type if isinstance(type, FunctionOf) else type, cell)
+            for index, cell in _parameter_cells(values.reading, name, type)
+        }
+        arguments[name] = (
+            {k if len(k) > 1 else k[0]: v for k, v in table.items()}
+            if isinstance(type, FunctionOf)
+            else table[()]
+        )
+    scope = {sort: sizes[sort.name] for sort in model.sorts}
+    after = evaluate.apply(model, action, arguments, state, scope)
+    if isinstance(after, evaluate.Refusal):
+        raise AssertionError(f"Z3 and the plain reading differ: {after}")
+    if evaluate.evaluate(invariant.formula, after, scope):
+        raise AssertionError(f"Z3 and the plain reading differ on {invariant.id}")
+    machine = " x ".join(f"{n} {s}" for s, n in sizes.items())
+    params = tuple((n, _flat(v)) for n, v in arguments.items())
+    return Counterexample(
+        source="induction step",
+        machine=machine,
+        switches=tuple(sorted(model.switches)),
+        initial=state,
+        steps=(Step(action.name, params, after),),
+        violated=invariant.id,
+        sentence=invariant.sentence,
+        formula=plain(invariant.formula),
+        false_parts=false_parts(invariant.formula, after, scope),
+        shortest=False,
+        note="the first state obeys every invariant but need not be reachable",
+        sorts=sorts(model, action),
+    )
+
+
+def _flat(value: Any) -> Any:
+    return tuple(value.values()) if isinstance(value, dict) else value
+
+
+def sorts(model: Model, *actions: Action) -> dict[str, tuple[str, ...]]:
+    """The names of the sorts, as a counterexample's record keeps them for printing."""
+    table = {f.name: (*(s.name for s in f.args), type_name(f.type)) for f in model.fields.values()}
+    for action in actions:
+        for name, type in action.params.items():
+            table[f"{action.name}.{name}"] = (type_name(type),)
+    return table
+
+
+def false_parts(formula: Term, state: Any, scope: Mapping[Sort, int]) -> tuple[str, ...]:
+    """The conjuncts of a formula that are false on a state, with the elements that show it."""
+    found = []
+    for part in formula.args if formula.op == "and" else (formula,):
+        if not evaluate.evaluate(part, state, scope):
+            found.append(_witnessed(part, state, scope))
+    return tuple(found)
+
+
+def _witnessed(part: Term, state: Any, scope: Mapping[Sort, int]) -> str:
+    if part.op != "forall":
+        return plain(part)
+    bound, body = part.args[:-1], part.args[-1]
+    for choice in product(*(range(scope[v.type]) for v in bound)):
+        names = {v.args[0]: k for v, k in zip(bound, choice, strict=True)}
+        if not evaluate.evaluate(body, state, scope, names):
+            at = ", ".join(f"{n} = {v.type.name.lower()}{names[n]}" for n, v in
+                           ((v.args[0], v) for v in bound))  # fmt: skip
+            return f"{plain(body)}, at {at}"
+    return plain(part)
+
+
+__all__ = ["Maybe", "cells", "false_parts", "find", "sorts"]
