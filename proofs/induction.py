@@ -27,7 +27,7 @@ from proofs.counterexample import Counterexample
 from proofs.result import Result
 from proofs.smt import Reading, Sums
 from proofs.verdict import Verdict
-from spec.language import Action, Field, Invariant, Model
+from spec.language import Action, Field, Invariant, Model, Theorem
 from spec.terms import TRUE, Term, subterms, transform
 
 SOLVER = f"z3 {z3.get_version_string()}"
@@ -48,6 +48,7 @@ _SCOPES: tuple[Mapping[str, int], ...] = (
 
 INITIALLY = "initially"
 FOLLOWS = "follows"
+THEOREMS = "theorems"
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,9 @@ def prove(
         return tuple(_initially(context, i) for i in chosen)
     if name == FOLLOWS:
         return tuple(_follows(context, i) for i in chosen if i.follows)
+    if name == THEOREMS:
+        theorems = context.model.theorems
+        return tuple(_holds(context, t) for t in theorems if only is None or t.id in only)
     action = context.model.actions[name]
     return tuple(_kept(context, action, i) for i in chosen if not i.follows)
 
@@ -184,6 +188,17 @@ def _follows(context: Context, invariant: Invariant) -> Result:
     return _discharge(Obligation(context, invariant, check, goal, None, others, context.axioms))
 
 
+def _holds(context: Context, theorem: Theorem) -> Result:
+    sums = context.sums
+    claim = Invariant(theorem.id, theorem.sentence, theorem.formula)
+    goal, guard = sums.abstract(theorem.formula), sums.abstract(theorem.guard)
+    check = f"theorem {theorem.name}"
+    facts = (*context.axioms, guard)
+    return _discharge(
+        Obligation(context, claim, check, goal, None, context.model.invariants, facts)
+    )
+
+
 def _discharge(obligation: Obligation) -> Result:
     start = time.perf_counter()
     action, invariant = obligation.action, obligation.invariant
@@ -208,7 +223,7 @@ def _discharge(obligation: Obligation) -> Result:
         Verdict.UNDETERMINED: f"unknown after {_LIMIT:.0f} s",
     }[verdict]
     return Result(
-        invariant.id, obligation.check, "induction", verdict, time.perf_counter() - start, SOLVER,
+        invariant.id, obligation.check, obligation.check.split()[0], verdict, time.perf_counter() - start, SOLVER,
         assumed=ASSUMED + hazards, detail=detail, counterexample=found,
     )  # fmt: skip
 
@@ -235,6 +250,8 @@ def _premises_for(obligation: Obligation, part: Term) -> frozenset[str] | None:
 def _ranked(obligation: Obligation, part: Term) -> list[Invariant]:
     """The premises, those first that speak of what the goal speaks of and of little else."""
     goal = _fields_of(part) | _fields_of(obligation.invariant.formula)
+    if obligation.action is None:
+        goal = goal.union(*map(_fields_of, obligation.facts))
 
     def score(invariant: Invariant) -> tuple[bool, float]:
         own = _fields_of(invariant.formula)
@@ -279,10 +296,11 @@ def names(model: Model) -> Iterator[str]:
     """Everything that `prove` can be asked about."""
     yield INITIALLY
     yield FOLLOWS
+    yield THEOREMS
     yield from model.actions
 
 
 __all__ = [
-    "FOLLOWS", "INITIALLY", "SOLVER", "Context", "interrupted", "key", "names", "parts",
+    "FOLLOWS", "INITIALLY", "THEOREMS", "SOLVER", "Context", "interrupted", "key", "names", "parts",
     "prove", "subjects",
 ]  # fmt: skip

@@ -159,6 +159,18 @@ class Invariant:
     follows: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Theorem:
+    """What holds of a few actions in a row, from any state that obeys the invariants: where `guard`
+    holds, `formula` does. Both are over the state before."""
+
+    id: str
+    name: str
+    sentence: str
+    guard: Term
+    formula: Term
+
+
 @dataclass(frozen=True)
 class Model:
     """A specification traced under a set of switches."""
@@ -170,6 +182,7 @@ class Model:
     operations: Mapping[str, Action]
     invariants: tuple[Invariant, ...]
     axioms: tuple[Term, ...]
+    theorems: tuple[Theorem, ...] = ()
     switches: frozenset[str] = frozenset()
 
     def invariant(self, id: str) -> Invariant:
@@ -399,6 +412,7 @@ class _Function:
 
 
 Body = Callable[..., None]
+Claim = Callable[..., Term]
 
 
 @dataclass
@@ -418,6 +432,9 @@ class Layer:
         default_factory=list
     )
     _axioms: list[Callable[[State], Term]] = dataclasses.field(default_factory=list)
+    _theorems: list[tuple[str, str, Claim, dict[str, Parameter]]] = dataclasses.field(
+        default_factory=list
+    )
 
     def extend(self, name: str, sorts: tuple[Sort, ...], without: tuple[str, ...] = ()) -> Layer:
         """A layer above this one: all that it has, and more. Actions that happen only as a part of
@@ -430,6 +447,7 @@ class Layer:
             dict(self._operations),
             list(self._invariants),
             list(self._axioms),
+            list(self._theorems),
         )
 
     def field(
@@ -485,6 +503,29 @@ class Layer:
 
         return declare
 
+    def theorem(self, id: str, sentence: str, **params: Parameter) -> Callable[[Claim], Claim]:
+        """Declare a theorem by a function of the state before, a state to act on, and parameters;
+        it acts, and returns what then holds."""
+
+        def declare(body: Claim) -> Claim:
+            self._theorems.append((id, sentence, body, params))
+            return body
+
+        return declare
+
+    def _claim(
+        self,
+        id: str,
+        sentence: str,
+        body: Claim,
+        params: Mapping[str, Parameter],
+        switches: frozenset[str],
+    ) -> Theorem:
+        before, state = State(self.fields, switches), State(self.fields, switches)
+        formula = body(before, state, *(parameter(n, t) for n, t in params.items()))
+        guard = state.traced(id, params, "").enabled
+        return Theorem(id, body.__name__, sentence, guard, formula)
+
     def axiom(self, body: Callable[[State], Term]) -> Callable[[State], Term]:
         """State what the rigid fields satisfy."""
         self._axioms.append(body)
@@ -510,8 +551,17 @@ class Layer:
         }
         invariants = tuple(replace(head, formula=body(now)) for head, body in self._invariants)
         axioms = tuple(body(now) for body in self._axioms)
+        theorems = tuple(self._claim(*theorem, switches) for theorem in self._theorems)
         return Model(
-            self.name, self.sorts, self.fields, actions, operations, invariants, axioms, switches
+            self.name,
+            self.sorts,
+            self.fields,
+            actions,
+            operations,
+            invariants,
+            axioms,
+            theorems,
+            switches,
         )
 
     def _trace(
