@@ -19,10 +19,11 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import z3
 
-from proofs import cti
+from proofs import cti, smt
 from proofs.counterexample import Counterexample
 from proofs.result import Result
 from proofs.smt import Reading, Sums
@@ -106,17 +107,25 @@ def subjects(model: Model) -> tuple[str, ...]:
 
 
 def key(model: Model, name: str) -> str:
-    """A hash of all that the obligations called `name` depend on."""
-    digest = hashlib.sha256(f"{SOLVER} {_LIMIT} {name}".encode())
-    for invariant in model.invariants:
-        digest.update(f"{invariant.id} {invariant.follows} {invariant.formula!r}".encode())
-    for axiom in model.axioms:
-        digest.update(repr(axiom).encode())
+    """A hash of all that the obligations called `name` depend on: formulas, solver, and prover."""
+    digest = hashlib.sha256(_common(model).encode())
+    digest.update(name.encode())
     if name in model.actions:
         action = model.actions[name]
         digest.update(repr((action.enabled, sorted(action.writes.items()))).encode())
+    elif name == THEOREMS:
+        digest.update(repr(model.theorems).encode())
     else:
         digest.update(repr([f.initial for f in model.fields.values()]).encode())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _common(model: Model) -> str:
+    digest = hashlib.sha256(f"{SOLVER} {_LIMIT} {_TIERS}".encode())
+    for source in (__file__, cti.__file__, smt.__file__):
+        digest.update(Path(source).read_bytes())
+    digest.update(repr((model.axioms, model.invariants)).encode())
     return digest.hexdigest()
 
 

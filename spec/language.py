@@ -171,7 +171,7 @@ class Theorem:
     formula: Term
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A specification traced under a set of switches."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from spec.language import Action, Field, FunctionOf, Invariant, Model, Parameter, Write
+from spec.language import Action, Field, FunctionOf, Invariant, Model, Parameter, Theorem, Write
 from spec.terms import BINDERS, TRUE, Bool, Enum, Int, Option, Sort, Term, value_of
 
 _INFIX = {"and": " ∧ ", "or": " ∨ ", "implies": " ⇒ ", "eq": " = ", "le": " ≤ ", "lt": " < "}
@@ -115,6 +115,7 @@ def specification(model: Model) -> Iterator[str]:
     yield from _section("ACTIONS", model.actions.values(), _action)
     yield from _section("OPERATIONS", model.operations.values(), _action)
     yield from _section("INVARIANTS", model.invariants, _invariant)
+    yield from _section("THEOREMS", model.theorems, _theorem)
 
 
 def _section(title: str, items: Any, lines: Callable[[Any], Iterator[str]]) -> Iterator[str]:
@@ -179,3 +180,10 @@ def _invariant(invariant: Invariant) -> Iterator[str]:
     yield f"  {invariant.id}{when}{unless}: {invariant.sentence}"
     for part in _conjuncts(invariant.formula):
         yield f"    {plain(part)}"
+
+
+def _theorem(theorem: Theorem) -> Iterator[str]:
+    yield f"  {theorem.id}: {theorem.sentence}"
+    for part in _conjuncts(theorem.guard):
+        yield f"    given {plain(part)}"
+    yield f"    then {plain(theorem.formula)}"

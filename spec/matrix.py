@@ -13,6 +13,8 @@ removed). All three are empty whenever vector_lock is free.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from spec.language import Layer, State
 from spec.terms import (
     BOOL,
@@ -118,14 +120,29 @@ def lowest_spare(s: State, cpu: Term, bit: Term) -> Term:
     return forall(VECTOR, lambda w: spare_bit(s, cpu, w).implies(bit <= w))
 
 
-def regular_choice(s: State, cpu: Term) -> Term:
-    """MX-12 without the mask: of the online CPUs, one with most available, the lowest on a tie."""
+def regular_choice(s: State, cpu: Term, mask: Callable[[Term], Term]) -> Term:
+    """MX-12: of the mask's online CPUs, one with most available, the lowest on a tie."""
 
     def better(c: Term) -> Term:
         more = s.available[cpu] < s.available[c]
         return more | ((s.available[c] == s.available[cpu]) & (c < cpu))
 
-    return forall(CPU, lambda c: s.online[c].implies(~better(c)))
+    return and_(
+        mask(cpu), s.online[cpu], forall(CPU, lambda c: (mask(c) & s.online[c]).implies(~better(c)))
+    )
+
+
+def managed_choice(s: State, cpu: Term, mask: Callable[[Term], Term]) -> Term:
+    """Section 2.3: of the mask's online CPUs, one with fewest managed vectors in use, the highest
+    on a tie."""
+
+    def better(c: Term) -> Term:
+        used = s.managed_allocated[c] == s.managed_allocated[cpu]
+        return (s.managed_allocated[c] < s.managed_allocated[cpu]) | (used & (cpu < c))
+
+    return and_(
+        mask(cpu), s.online[cpu], forall(CPU, lambda c: (mask(c) & s.online[c]).implies(~better(c)))
+    )
 
 
 # --- actions --------------------------------------------------------------------------------
@@ -201,7 +218,7 @@ def irq_matrix_remove_managed(s: State, cpu: Term, bit: Term) -> None:
 
 
 def _count_managed(s: State, cpu: Term, change: int) -> None:
-    counts = s.online[cpu] if s.on("MX-D1") else s.initialized[cpu]
+    counts = s.online[cpu] if s.on("MX-D1") or s.on("H3") else s.initialized[cpu]
     with s.when(counts):
         s.available[cpu] += change
     with s.when(s.online[cpu]):

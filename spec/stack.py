@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The specification as a whole: every layer, with its actions and operations."""
 
+from collections.abc import Mapping
+
 from spec import vector_actions, vector_operations, vector_theorems
 from spec.vectors import vectors
 
@@ -9,3 +11,19 @@ LAYERS = (vector_actions, vector_operations, vector_theorems)
 
 stack = vectors
 """The uppermost layer."""
+
+SWITCHES: Mapping[str, str] = {
+    "H1": "a CPU goes offline while a move from it is unfinished, and the old vector is forgotten",
+    "H2": "a CPU goes offline on which an irq that was never started owns a vector",
+    "H3": "managed slots are reserved on a CPU that is away: the same as MX-D1",
+    "H4": "a managed irq is moved again before its last move is cleaned up",
+    "H5": "the IO-APIC takes over the PIC cascade, whose vector is not in the matrix",
+    "H6": "a fixed irq is activated although it found no vector",
+    "H7": "a driver changes the affinity of a managed irq",
+    "H8": "a CPU goes offline although the affinity of an irq on it has no vector left",
+    "MX-D1": "available of a CPU that is away ignores managed reservations",
+    "MX-D2": "total_allocated keeps what is freed on a CPU that is away",
+    "MX-D3": "a free of a clear bit moves the counters",
+    "MX-D4": "a system vector may lie one beyond the matrix",
+}
+"""The hazards (section 3.9) and defects (section 2.6) that can be switched on; all are off."""

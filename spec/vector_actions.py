@@ -14,11 +14,13 @@ from spec.matrix import (
     CPU,
     VECTOR,
     at_rest,
+    free_bit,
     irq_matrix_offline,
     irq_matrix_online,
     nothing_in_hand,
+    spare_bit,
 )
-from spec.terms import BOOL, TRUE, Option, Term, and_, exists, forall, implies, ite, none, or_
+from spec.terms import BOOL, FALSE, Option, Term, and_, exists, forall, implies, ite, none, or_
 from spec.vectors import IRQ, PC, has_previous, has_vector, vectors
 
 MASK = FunctionOf((CPU,), BOOL)
@@ -502,11 +504,7 @@ def lapic_offline(s: State, cpu: Term) -> None:
     """The walk is done: every started irq has left, but for those that failed to (H8). Without H1
     no unfinished move points at the CPU any more."""
     s.require(s.dying == cpu)
-    if not s.on("H8"):
-        # An irq that was never started is not moved: it stays if H2 let it be there.
-        s.require(
-            forall(IRQ, lambda i: implies(s.started[i] if s.on("H2") else TRUE, ~(s.cpu[i] == cpu)))
-        )
+    s.require(forall(IRQ, lambda i: implies(s.cpu[i] == cpu, _stays(s, i))))
     down = forall(
         IRQ,
         lambda i: implies(
@@ -519,6 +517,21 @@ def lapic_offline(s: State, cpu: Term) -> None:
         s.require(forall(IRQ, lambda i: ~(s.prev_cpu[i] == cpu)))
     s.dying = None
     irq_matrix_offline(s, cpu)
+
+
+def _stays(s: State, i: Term) -> Term:
+    """Why an irq may still be on the dying CPU: it was never started, and H2 let it be there; or
+    its affinity has no vector left, which lapic_can_unplug_cpu did not notice (H8)."""
+    broken = ~exists(CPU, lambda c: s.affinity[i, c] & s.cpu_online[c])
+
+    def full(c: Term) -> Term:
+        wanted = s.cpu_online[c] & (s.affinity[i, c] | broken)
+        room = exists(VECTOR, lambda v: ite(s.is_managed[i], spare_bit(s, c, v), free_bit(s, c, v)))
+        return implies(wanted, ~room)
+
+    dormant = ~s.started[i] if s.on("H2") else FALSE
+    stuck = and_(s.started[i], ~has_previous(s, i), forall(CPU, full))
+    return dormant | stuck if s.on("H8") else dormant
 
 
 @vectors.action(cpu=CPU)
