@@ -8,8 +8,8 @@ something else does not fit.
 
 from __future__ import annotations
 
-from spec.language import FunctionOf, State
 from spec import matrix
+from spec.language import FunctionOf, Indexed, State
 from spec.matrix import (
     CPU,
     VECTOR,
@@ -32,7 +32,7 @@ OPTION_VECTOR = Option(VECTOR)
 
 
 @vectors.action(irq=IRQ, mask=MASK, managed=BOOL)
-def irq_alloc_descs(s: State, irq: Term, mask: Term, managed: Term) -> None:
+def irq_alloc_descs(s: State, irq: Term, mask: Indexed, managed: Term) -> None:
     """A descriptor with its affinity (section 4.1)."""
     s.require(~s.desc[irq], exists(CPU, lambda c: mask[c]), exists(CPU, lambda c: s.cpu_online[c]))
     # Boot has assigned the ISA vectors before it makes any descriptor of an ISA interrupt.
@@ -106,22 +106,25 @@ def irq_startup(s: State, irq: Term) -> None:
 
 @vectors.action(irq=IRQ)
 def irq_shutdown(s: State, irq: Term) -> None:
-    """STARTED is cleared."""
+    """STARTED is cleared. In the walk over a dying CPU's irqs that happens to a managed one whose
+    CPUs are all gone, which has been marked before, so that it is started again (GEN-3)."""
+    alive = exists(CPU, lambda c: s.affinity[irq, c] & s.cpu_online[c])
     s.require(s.started[irq])
+    s.require(implies(~(s.dying == none(CPU)), s.managed_shutdown[irq] & ~alive))
     s.started[irq] = False
 
 
 @vectors.action(irq=IRQ, value=BOOL)
 def managed_shutdown(s: State, irq: Term, value: Term) -> None:
-    """MANAGED_SHUTDOWN changes."""
+    """MANAGED_SHUTDOWN changes: it is set before the irq is shut down, with its last CPU."""
     s.require(s.affinity_managed[irq])
     alive = exists(CPU, lambda c: s.affinity[irq, c] & s.cpu_online[c])
-    s.require(ite(value, ~s.started[irq], alive))
+    s.require(ite(value, ~s.started[irq] | ~alive, alive))
     s.managed_shutdown[irq] = value
 
 
 @vectors.action(irq=IRQ, mask=MASK)
-def irq_affinity(s: State, irq: Term, mask: Term) -> None:
+def irq_affinity(s: State, irq: Term, mask: Indexed) -> None:
     """desc.affinity is stored; of a managed irq only with the mask it has, unless a driver breaks
     the rule (H7). The default mask of an unmanaged irq may be empty in no case."""
     s.require(s.desc[irq], exists(CPU, lambda c: mask[c]))
@@ -132,12 +135,22 @@ def irq_affinity(s: State, irq: Term, mask: Term) -> None:
 
 
 @vectors.action(irq=IRQ, mask=MASK)
-def irq_effective(s: State, irq: Term, mask: Term) -> None:
+def irq_effective(s: State, irq: Term, mask: Indexed) -> None:
     """The shortcut for an inactive irq (section 4.4) stores the request as effective, too."""
     s.require(s.desc[irq], ~s.activated[irq])
     with s.each(CPU, "c") as c:
         s.effective[irq, c] = mask[c] & ~(s.cfg_vector[irq] == none(VECTOR))
     s.shortcut[irq] = True
+
+
+@vectors.action(irq=IRQ)
+def irq_data_update_effective_affinity(s: State, irq: Term) -> None:
+    """An activation finds the irq's vector in place: what the shortcut stored is put right. v5.10
+    leaves it, and takes the irq for one of other CPUs when its own goes down (H9)."""
+    s.require(has_vector(s, irq), s.cpu_online[s.cpu[irq]], s.pc[irq] == PC.IDLE)
+    with s.each(CPU, "c") as c:
+        s.effective[irq, c] = s.cpu[irq] == c
+    s.shortcut[irq] = False
 
 
 @vectors.action(irq=IRQ, value=BOOL)
@@ -509,7 +522,7 @@ def lapic_offline(s: State, cpu: Term) -> None:
         IRQ,
         lambda i: implies(
             s.affinity_managed[i] & ~exists(CPU, lambda c: s.affinity[i, c] & s.cpu_online[c]),
-            and_(s.managed_shutdown[i], ~s.started[i], ~has_vector(s, i)),
+            and_(s.managed_shutdown[i] | ~s.activated[i], ~s.started[i], ~has_vector(s, i)),
         ),
     )
     s.require(down)

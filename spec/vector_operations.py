@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spec.language import FunctionOf, State
+from spec.language import FunctionOf, Indexed, State
 from spec.matrix import (
     CPU,
     VECTOR,
@@ -207,8 +207,8 @@ def migrate_shutdown(s: State, irq: Term) -> None:
         s.is_managed[irq],
     )
     s.require(~exists(CPU, lambda c: s.affinity[irq, c] & s.cpu_online[c]))
-    irq_shutdown(s, irq)
     managed_shutdown(s, irq, TRUE)
+    irq_shutdown(s, irq)
     vector_deactivate(s, irq)
     _release(s, irq)
     vector_config_shutdown(s, irq)
@@ -226,7 +226,7 @@ def cpu_dead(s: State, cpu: Term) -> None:
 
 
 @vectors.operation(irq=IRQ, mask=MASK)
-def alloc_reserved(s: State, irq: Term, mask: Term) -> None:
+def alloc_reserved(s: State, irq: Term, mask: Indexed) -> None:
     """x86_vector_alloc_irqs without a mask: a reservation."""
     _calm(s)
     irq_alloc_descs(s, irq, mask, FALSE)
@@ -245,7 +245,7 @@ def alloc_masked(s: State, irq: Term, cpu: Term, bit: Term) -> None:
 
 
 @vectors.operation(irq=IRQ, bits=BITS)
-def alloc_managed(s: State, irq: Term, bits: Term) -> None:
+def alloc_managed(s: State, irq: Term, bits: Indexed) -> None:
     """x86_vector_alloc_irqs of a managed irq: one slot on every CPU of its mask."""
     _calm(s)
     mask = _Where(lambda c: ~(bits[c] == none(VECTOR)))
@@ -300,7 +300,7 @@ def free(s: State, irq: Term) -> None:
 
 
 @vectors.operation(irq=IRQ, bits=BITS)
-def free_managed(s: State, irq: Term, bits: Term) -> None:
+def free_managed(s: State, irq: Term, bits: Indexed) -> None:
     """x86_vector_free_irqs of a managed irq: on each CPU of its mask one unused slot goes."""
     _calm(s)
     s.require(s.present[irq], s.is_managed[irq], ~s.started[irq], ~s.has_reserved[irq])
@@ -427,7 +427,7 @@ def deactivate_managed(s: State, irq: Term) -> None:
 
 
 @vectors.operation(irq=IRQ, mask=MASK, cpu=CPU, bit=VECTOR)
-def set_affinity(s: State, irq: Term, mask: Term, cpu: Term, bit: Term) -> None:
+def set_affinity(s: State, irq: Term, mask: Indexed, cpu: Term, bit: Term) -> None:
     """apic_set_affinity moves an active irq to a CPU of the mask."""
     _calm(s)
     s.require(s.present[irq], s.activated[irq], has_vector(s, irq), ~s.is_managed[irq])
@@ -448,7 +448,7 @@ def set_affinity_busy(s: State, irq: Term) -> None:
 
 
 @vectors.operation(irq=IRQ, mask=MASK)
-def set_affinity_inactive(s: State, irq: Term, mask: Term) -> None:
+def set_affinity_inactive(s: State, irq: Term, mask: Indexed) -> None:
     """The shortcut of genirq: the chip of an inactive irq is not asked."""
     _calm(s)
     s.require(s.desc[irq], ~s.activated[irq], ~s.is_managed[irq])
@@ -465,7 +465,7 @@ def set_affinity_managed(s: State, irq: Term, cpu: Term, bit: Term) -> None:
 
 
 @vectors.operation(only_with="H7", irq=IRQ, mask=MASK)
-def set_managed_mask(s: State, irq: Term, mask: Term) -> None:
+def set_managed_mask(s: State, irq: Term, mask: Indexed) -> None:
     """A driver changes the mask of a managed irq."""
     _calm(s)
     s.require(s.is_managed[irq], ~s.activated[irq])

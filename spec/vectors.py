@@ -376,7 +376,9 @@ def gen_started(s: State) -> Term:
 def gen_managed_offline(s: State) -> Term:
     def law(i: Term) -> Term:
         alive = exists(CPU, lambda c: s.affinity[i, c] & s.cpu_online[c])
-        down = and_(s.managed_shutdown[i], ~s.started[i], ~has_vector(s, i))
+        # One that was not requested when its last CPU left has nothing to wait for.
+        marked = s.managed_shutdown[i] | ~s.activated[i]
+        down = and_(marked, ~s.started[i], ~has_vector(s, i))
         return and_(s.affinity_managed[i], ~alive, s.dying == none(CPU)).implies(down)
 
     return forall(IRQ, law)
