@@ -43,7 +43,7 @@ def find(
     solver.add(z3.Not(reading.of(goal, {})))
     if solver.check() != z3.sat:
         return None
-    return _record(model, action, invariant, sizes, _Values(reading, solver.model(), sizes))
+    return _record(model, action, invariant, sizes, Values(reading, solver.model(), sizes))
 
 
 def _membership(reading: Reading, model: Model, action: Action) -> Iterator[Any]:
@@ -51,7 +51,7 @@ def _membership(reading: Reading, model: Model, action: Action) -> Iterator[Any]
         for _, cell in cells(reading, field):
             yield reading.membership(field.type, cell)
     for name, type in action.params.items():
-        for _, cell in _parameter_cells(reading, name, type):
+        for _, cell in parameter_cells(reading, name, type):
             yield reading.membership(type.type if isinstance(type, FunctionOf) else type, cell)
 
 
@@ -60,22 +60,22 @@ def cells(reading: Reading, field: Field) -> Iterator[tuple[tuple[int, ...], Any
     elements = [reading.elements(sort) for sort in field.args]
     for index in product(*(range(len(e)) for e in elements)):
         at = [e[k] for e, k in zip(elements, index, strict=True)]
-        yield index, reading.symbol(f"{field.name}{reading.step}", at, field.args, field.type)
+        yield index, reading.symbol(reading.field_name(field.name), at, field.args, field.type)
 
 
-def _parameter_cells(
+def parameter_cells(
     reading: Reading, name: str, type: Parameter
 ) -> Iterator[tuple[tuple[int, ...], Any]]:
     if not isinstance(type, FunctionOf):
-        yield (), reading.symbol(name, (), (), type)
+        yield (), reading.symbol(f"{name}{reading.choice}", (), (), type)
         return
     elements = [reading.elements(sort) for sort in type.args]
     for index in product(*(range(len(e)) for e in elements)):
         at = [e[k] for e, k in zip(elements, index, strict=True)]
-        yield index, reading.symbol(f"{name}()", at, type.args, type.type)
+        yield index, reading.symbol(f"{name}(){reading.choice}", at, type.args, type.type)
 
 
-class _Values:
+class Values:
     """Z3's model, read back as plain values."""
 
     def __init__(self, reading: Reading, model: z3.ModelRef, sizes: Mapping[str, int]) -> None:
@@ -103,7 +103,7 @@ class _Values:
 
 
 def _record(
-    model: Model, action: Action, invariant: Invariant, sizes: Mapping[str, int], values: _Values
+    model: Model, action: Action, invariant: Invariant, sizes: Mapping[str, int], values: Values
 ) -> Counterexample:
     state = {
         f.name: {index: values.of(f.type, cell) for index, cell in cells(values.reading, f)}
@@ -113,7 +113,7 @@ def _record(
     for name, type in action.params.items():
         table = {
             index: values.of(type.type if isinstance(type, FunctionOf) else type, cell)
-            for index, cell in _parameter_cells(values.reading, name, type)
+            for index, cell in parameter_cells(values.reading, name, type)
         }
         arguments[name] = (
             {k if len(k) > 1 else k[0]: v for k, v in table.items()}

@@ -211,7 +211,8 @@ def _holds(context: Context, theorem: Theorem) -> Result:
 def _discharge(obligation: Obligation) -> Result:
     start = time.perf_counter()
     action, invariant = obligation.action, obligation.invariant
-    verdict, found = Verdict.PROVED, None
+    verdict = Verdict.PROVED
+    found: Counterexample | None = None
     used: set[str] = set()
     for number, part in enumerate(parts(obligation.goal)):
         premises = _premises_for(obligation, part)
@@ -219,11 +220,9 @@ def _discharge(obligation: Obligation) -> Result:
             used |= premises
             continue
         verdict = Verdict.UNDETERMINED
-        for sizes in _SCOPES if action is not None else ():
-            found = cti.find(obligation.context.model, action, invariant, number, sizes, _SCOPED)
-            if found is not None:
-                verdict = Verdict.REFUTED
-                break
+        found = _refutation(obligation, number)
+        if found is not None:
+            verdict = Verdict.REFUTED
         break
     hazards = () if action is None else tuple(f"no {a.switch}" for a in action.assumptions)
     detail = {
@@ -232,9 +231,28 @@ def _discharge(obligation: Obligation) -> Result:
         Verdict.UNDETERMINED: f"unknown after {_LIMIT:.0f} s",
     }[verdict]
     return Result(
-        invariant.id, obligation.check, obligation.check.split()[0], verdict, time.perf_counter() - start, SOLVER,
-        assumed=ASSUMED + hazards, detail=detail, counterexample=found,
-    )  # fmt: skip
+        subject=invariant.id,
+        check=obligation.check,
+        method=obligation.check.split()[0],
+        verdict=verdict,
+        seconds=time.perf_counter() - start,
+        solver=SOLVER,
+        assumed=ASSUMED + hazards,
+        detail=detail,
+        counterexample=found,
+    )
+
+
+def _refutation(obligation: Obligation, part: int) -> Counterexample | None:
+    """A counterexample to induction in a small scope; only an action can have one."""
+    action, model = obligation.action, obligation.context.model
+    if action is None:
+        return None
+    for sizes in _SCOPES:
+        found = cti.find(model, action, obligation.invariant, part, sizes, _SCOPED)
+        if found is not None:
+            return found
+    return None
 
 
 def _premises_for(obligation: Obligation, part: Term) -> frozenset[str] | None:
@@ -307,9 +325,3 @@ def names(model: Model) -> Iterator[str]:
     yield FOLLOWS
     yield THEOREMS
     yield from model.actions
-
-
-__all__ = [
-    "FOLLOWS", "INITIALLY", "THEOREMS", "SOLVER", "Context", "interrupted", "key", "names", "parts",
-    "prove", "subjects",
-]  # fmt: skip

@@ -43,7 +43,17 @@ def tasks(options: Options) -> tuple[Task, ...]:
 def sentences(options: Options) -> Mapping[str, str]:
     """What each invariant's id means; a theorem's sentence where there is no invariant."""
     model = stack.build(_switches(options))
-    return {t.id: t.sentence for t in model.theorems} | {i.id: i.sentence for i in model.invariants}
+    known = {t.id: t.sentence for t in model.theorems}
+    known |= {i.id: i.sentence for i in model.invariants}
+    return {id: known[id] for id in sorted(known, key=_dossier_order)}
+
+
+def _dossier_order(id: str) -> tuple[int, int, str]:
+    """By family, numbered invariants first; those that only support the others come last."""
+    family, _, rest = id.partition("-")
+    families = ("MX", "VEC", "GEN")
+    number = int(rest) if rest.isdigit() else 99
+    return (families.index(family) if family in families else len(families), number, rest)
 
 
 def _switches(options: Options) -> frozenset[str]:

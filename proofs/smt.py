@@ -17,9 +17,8 @@ from typing import Any
 
 import z3
 
-from spec.language import Action, Field, FunctionOf, Parameter
+from spec.language import Action, Field
 from spec.terms import (
-    BINDERS,
     BOOL,
     INT,
     Bool,
@@ -33,7 +32,6 @@ from spec.terms import (
     and_,
     apply,
     eq,
-    forall,
     free_variables,
     ite,
     lift,
@@ -42,8 +40,8 @@ from spec.terms import (
     or_,
     quantified,
     some,
-    subterms,
     substitute,
+    subterms,
     transform,
     value_of,
     variable,
@@ -70,7 +68,11 @@ class Reading:
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     step: str = ""
-    """Appended to field names: the state of a bounded search that is meant."""
+    """Appended to the names of fields that can change: the state of a bounded search."""
+    choice: str = ""
+    """Appended to the names of parameters: the step of a bounded search."""
+    rigid: frozenset[str] = frozenset()
+    """Fields that are the same in every state."""
 
     def __post_init__(self) -> None:
         self._sorts: dict[str, Any] = {}
@@ -89,8 +91,9 @@ class Reading:
                 ]
         return self._sorts[sort.name]
 
-    def elements(self, sort: Sort) -> list[Any]:
+    def elements(self, sort: Type) -> list[Any]:
         """The elements of a sort of fixed size."""
+        assert isinstance(sort, Sort)
         self.sort(sort)
         return self._elements[sort.name]
 
@@ -139,34 +142,40 @@ class Reading:
             self._closed[term] = self.of(term, {})
         return self._closed[term]
 
-    def _const(self, term: Term, env: Mapping[Term, Any]) -> Any:
-        value = value_of(term)
-        match term.type:
+    def literal(self, type: Type, value: Any) -> Any:
+        """A plain value of a type as a Z3 value; of options only none."""
+        match type:
             case Bool():
                 return z3.BoolVal(value)
             case Int():
                 return z3.IntVal(value)
             case Enum():
-                return z3.IntVal(term.type.members.index(value))
+                return z3.IntVal(type.members.index(value))
             case Option():
                 # Any element will do where there is none.
-                anyone = z3.Const(f"{term.type.of.name}!any", self.sort(term.type.of))
-                return Maybe(z3.BoolVal(False), anyone)
-        raise TypeError(term.type)
+                return Maybe(z3.BoolVal(False), z3.Const(f"{type.of.name}!any", self.sort(type.of)))
+        raise TypeError(type)
+
+    def _const(self, term: Term, env: Mapping[Term, Any]) -> Any:
+        return self.literal(term.type, value_of(term))
 
     def _var(self, term: Term, env: Mapping[Term, Any]) -> Any:
         if term in env:
             return env[term]
-        return self.symbol(term.args[0], (), (), term.type)
+        return self.symbol(f"{term.args[0]}{self.choice}", (), (), term.type)
 
     def _some(self, term: Term, env: Mapping[Term, Any]) -> Any:
         return Maybe(z3.BoolVal(True), self.of(term.args[0], env))
 
     def _read(self, term: Term, env: Mapping[Term, Any]) -> Any:
-        return self._indexed(term, f"{term.args[0]}{self.step}", env)
+        return self._indexed(term, self.field_name(term.args[0]), env)
 
     def _apply(self, term: Term, env: Mapping[Term, Any]) -> Any:
-        return self._indexed(term, f"{term.args[0]}()", env)
+        return self._indexed(term, f"{term.args[0]}(){self.choice}", env)
+
+    def field_name(self, name: str) -> str:
+        """The name of a field's function in the state that is read."""
+        return name if name in self.rigid else f"{name}{self.step}"
 
     def _indexed(self, term: Term, name: str, env: Mapping[Term, Any]) -> Any:
         there: list[Any] = []

@@ -12,8 +12,8 @@ How an action reads
 -------------------
 ``s.alloc_map[cpu, bit]`` is the value of a field *now*, that is, after the writes so far;
 ``s.alloc_map[cpu, bit] = True`` writes it; ``s.require(p)`` conjoins a guard over the state as it
-is now; ``with s.when(p):`` makes the writes below conditional; ``with s.each(CPU, "c", mask) as c:``
-does the block once for every element at the same time.
+is now; ``with s.when(p):`` makes the writes below conditional; ``with s.each(CPU, "c") as c:`` does
+the block once for every element at the same time.
 
 Actions and operations
 ----------------------
@@ -32,12 +32,12 @@ Switches
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-import dataclasses
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from spec.terms import (
     BINDERS,
@@ -95,6 +95,13 @@ class FunctionOf:
 
 
 Parameter = Type | FunctionOf
+
+
+class Indexed(Protocol):
+    """A parameter that is a function of one sort, such as a CPU mask, or a formula in its place."""
+
+    def __getitem__(self, index: Term) -> Term:
+        """The value at an element."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +246,16 @@ def assuming(term: Term, known: frozenset[Term]) -> Term:
     return walk(term) if known else term
 
 
+if TYPE_CHECKING:
+
+    class Variable(Term):
+        """``s.field`` for the type checker: a term if the field has no arguments, else indexed."""
+
+        def __getitem__(self, index: Term | tuple[Term, ...]) -> Term: ...
+
+        def __setitem__(self, index: Term | tuple[Term, ...], value: object) -> None: ...
+
+
 class _View:
     """``s.field[...]``: reads and writes one field of a symbolic state."""
 
@@ -280,11 +297,11 @@ class State:
     _path: tuple[Term, ...]
     _each: tuple[tuple[Term, Term], ...]
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Variable:
         f = self._fields.get(name)
         if f is None:
             raise AttributeError(f"the specification has no field {name}")
-        return _View(self, f) if f.args else self.get(f, ())
+        return cast("Variable", _View(self, f) if f.args else self.get(f, ()))
 
     def __setattr__(self, name: str, value: object) -> None:
         f = self._fields.get(name)

@@ -164,13 +164,9 @@ def _update(name: str, write: Write) -> str:
 
 
 def _is_place(term: Term, write: Write) -> bool:
-    return (
+    return (term.op == "eq" and any(a is v for a in term.args for v in write.vars)) or (
         term.op == "eq"
-        and any(a is v for a in term.args for v in write.vars)
-        or (
-            term.op == "eq"
-            and any(a.op == "some" and a.args[0] is v for a in term.args for v in write.vars)
-        )
+        and any(a.op == "some" and a.args[0] is v for a in term.args for v in write.vars)
     )
 
 
@@ -186,4 +182,7 @@ def _theorem(theorem: Theorem) -> Iterator[str]:
     yield f"  {theorem.id}: {theorem.sentence}"
     for part in _conjuncts(theorem.guard):
         yield f"    given {plain(part)}"
-    yield f"    then {plain(theorem.formula)}"
+    if theorem.formula is TRUE:
+        yield "    then so it is, by what the actions write"
+    else:
+        yield f"    then {plain(theorem.formula)}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The irq matrix (kernel/irq/matrix.c, v5.10): which vectors of which CPU are taken, and the counts.
+"""The irq matrix (kernel/irq/matrix.c, v5.10): which vectors are taken on which CPU, and counts.
 
 Each action is one tracepoint of `irq_matrix:*`, in the order of the kernel's file. The spec says
 which bits an action *may* take; which one the kernel takes (`regular_choice`, `managed_choice`,

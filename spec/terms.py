@@ -309,7 +309,10 @@ def eq(a: Term, b: Term) -> Term:
 
 def ite(condition: Term, then: object, other: object) -> Term:
     """`then` where the condition holds, else `other`."""
-    then, other = lift(then), lift(other)
+    return _choose(condition, lift(then), lift(other))
+
+
+def _choose(condition: Term, then: Term, other: Term) -> Term:
     if isinstance(then.type, Option) or isinstance(other.type, Option):
         then, other = some(then), some(other)
     if condition is TRUE or then is other:
@@ -381,9 +384,22 @@ def _compare(op: str, a: Term, b: Term) -> Term:
 
 
 def _bind(sorts: tuple[Sort, ...], body: Callable[..., Term]) -> tuple[tuple[Term, ...], Term]:
-    names = list(inspect.signature(body).parameters)
-    bound = tuple(variable(name, sort) for name, sort in zip(names, sorts, strict=True))
-    return bound, lift(body(*bound))
+    # The body is built on placeholders that nobody else has: it may get variables from outside,
+    # through a function's arguments, that happen to have the names of the lambda's own.
+    names = inspect.signature(body).parameters
+    pairs = list(zip(names, sorts, strict=True))
+    holes = tuple(_make("var", (name, object()), sort) for name, sort in pairs)
+    inner = lift(body(*holes))
+    outside = free_variables(inner) - set(holes)
+    bound = tuple(_fresh(variable(name, sort), outside) for name, sort in pairs)
+    return bound, substitute(inner, dict(zip(holes, bound, strict=True)))
+
+
+def _fresh(wanted: Term, taken: frozenset[Term]) -> Term:
+    """A variable like this one, with as many primes as it takes to be none of the others."""
+    while wanted in taken:
+        wanted = variable(wanted.args[0] + "'", wanted.type)
+    return wanted
 
 
 def quantified(op: str, bound: tuple[Term, ...], body: Term) -> Term:
@@ -527,7 +543,11 @@ def substitute(term: Term, replacement: Mapping[Term, Term]) -> Term:
 
 def _under_binder(node: Term, live: Mapping[Term, Term], captured: frozenset[Term]) -> Term:
     """Substitute below a quantifier whose variables shadow or would capture: rename them first."""
-    fresh = {v: variable(v.args[0] + "'", v.type) if v in captured else v for v in node.args[:-1]}
+    bound, body = node.args[:-1], node.args[-1]
+    fresh: dict[Term, Term] = {}
+    for v in bound:
+        taken = captured | (free_variables(body) - {v}) | frozenset(fresh.values())
+        fresh[v] = _fresh(v, taken)
+    renamed = {v: new for v, new in fresh.items() if new is not v}
     inner = {v: t for v, t in live.items() if v not in fresh}
-    body = substitute(substitute(node.args[-1], fresh), inner)
-    return quantified(node.op, tuple(fresh.values()), body)
+    return quantified(node.op, tuple(fresh.values()), substitute(body, {**renamed, **inner}))
