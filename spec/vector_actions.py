@@ -75,8 +75,10 @@ def irqd_clr_can_reserve(s: State, irq: Term) -> None:
 
 @vectors.action(irq=IRQ)
 def irq_domain_activate_irq(s: State, irq: Term) -> None:
-    """ACTIVATED is set: the domain's activation has succeeded."""
+    """ACTIVATED is set: the domain's activation has succeeded. That of a managed irq fails without
+    a vector, unless it is shut down and needs none."""
     s.require(s.present[irq], s.pc[irq] == PC.IDLE)
+    s.require(implies(s.affinity_managed[irq], s.managed_shutdown[irq] | has_vector(s, irq)))
     s.activated[irq] = True
 
 
