@@ -11,22 +11,21 @@ order, block by block, so a run is repeatable, and a counterexample is a shortes
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from proofs.counterexample import Counterexample, Step
+from proofs.counterexample import Counterexample
+from proofs.paths import counterexample
 from proofs.rowset import RowSet
+from proofs.symmetry import Symmetry
 from proofs.verdict import Verdict
 from spec.columns import Column, Columns, Instance, Rows, Truth
 from spec.columns import compile as compile_columns
-from spec.evaluate import conjuncts, evaluate
-from spec.language import FunctionOf, Invariant, Model
-from spec.mathematics import plain
-from spec.scope import Scope, State
-from spec.terms import Option, Sort
+from spec.language import Invariant, Model
+from spec.scope import Scope
 
 _BLOCK = 1 << 14
 """States expanded at a time: their columns fit the second-level cache."""
@@ -55,7 +54,10 @@ class Exploration:
     count for each operation of the model. `checked` states were tested against `invariants`.
 
     `exhausted` is true only if every reachable state was reached, expanded and tested; `stopped`
-    says why it is not: "states", "depth", "seconds", "interrupted" or "violation"."""
+    says why it is not: "states", "depth", "seconds", "interrupted" or "violation".
+
+    With `symmetry`, `full_states` and `full_transitions` say how many of either the checked orbits
+    stand for: what the search would count without symmetry. Else they repeat the others."""
 
     model: str
     scope: Scope
@@ -70,9 +72,9 @@ class Exploration:
     stopped: str
     seconds: float
     bytes: int
-    counterexample: Counterexample | None = None
-    full_states: int = field(default=0)
-    """With symmetry: the number of states that the orbits stand for; else `states`."""
+    counterexample: Counterexample | None
+    full_states: int
+    full_transitions: int
 
     @property
     def depth(self) -> int:
@@ -109,8 +111,11 @@ def explore(
     ValueError as `compile`, OverflowError if a number leaves the bounds of the scope in a state
     where every invariant holds."""
     ready = columns or compile_columns(model, scope)
-    search = _Search(ready, _chosen(ready, invariants), limit or Limit())
-    return search.run()
+    chosen = _chosen(ready, invariants)
+    orbits = Symmetry(ready, [ready.invariants[k] for k in chosen]) if symmetry else None
+    if orbits is not None and not orbits.sorts:
+        orbits = None
+    return _Search(ready, chosen, limit or Limit(), orbits).run()
 
 
 def _chosen(columns: Columns, ids: tuple[str, ...] | None) -> list[int]:
@@ -124,17 +129,21 @@ def _chosen(columns: Columns, ids: tuple[str, ...] | None) -> list[int]:
 
 
 class _Search:
-    def __init__(self, columns: Columns, chosen: list[int], limit: Limit) -> None:
-        self.columns, self.chosen, self.limit = columns, chosen, limit
+    def __init__(
+        self, columns: Columns, chosen: list[int], limit: Limit, symmetry: Symmetry | None
+    ) -> None:
+        self.columns, self.chosen, self.limit, self.symmetry = columns, chosen, limit, symmetry
         self.found = RowSet(columns.width, len(columns.instances))
         self.fired = [0] * len(columns.instances)
-        self.batch = _Batch(self.found, columns)
+        self.batch = _Batch(self.found, columns, symmetry)
         self.levels: list[int] = []
-        self.checked = 0
+        self.checked = self.full_states = self.full_transitions = 0
         self.began = time.monotonic()
 
     def run(self) -> Exploration:
         first = self.columns.initial().reshape(1, -1)
+        if self.symmetry is not None:
+            first = self.symmetry.representatives(first)[0]
         zero = np.zeros(1, dtype=np.uint32)
         self.found.add(first, zero, zero)
         bad: int | None = None
@@ -161,11 +170,8 @@ class _Search:
             self.batch.flush()
             begin, end = end, self.found.count
             if not expand:
-                return self._beyond(), None
+                return "depth", None
         return "", None
-
-    def _beyond(self) -> str:
-        return "depth"
 
     def _cut(self) -> str:
         limit = self.limit
@@ -194,6 +200,10 @@ class _Search:
         if bad is not None:
             return start + bad
         self.checked += stop - start
+        sizes = None
+        if self.symmetry is not None:
+            sizes = self.symmetry.representatives(rows)[1]
+            self.full_states += int(sizes.sum())
         problem = self.columns.out_of_range(places)
         if problem is not None:
             raise OverflowError(problem)
@@ -204,6 +214,8 @@ class _Search:
                 at = np.arange(len(rows)) if enabled is True else np.flatnonzero(enabled)
                 if len(at):
                     self.fired[instance] += len(at)
+                    if sizes is not None:
+                        self.full_transitions += int(sizes[at].sum())
                     self.batch.add(instance, rows, places, at, start)
         return None
 
@@ -227,7 +239,7 @@ class _Search:
             columns.model.name,
             columns.scope,
             tuple(i.id for i in chosen),
-            False,
+            self.symmetry is not None,
             self.found.count,
             self.checked,
             sum(self.fired),
@@ -237,16 +249,24 @@ class _Search:
             stopped,
             time.monotonic() - self.began,
             self.found.bytes(),
-            None if bad is None else _counterexample(columns, self.found, chosen, bad),
-            self.found.count,
+            None
+            if bad is None
+            else counterexample(columns, self.found, self.symmetry, chosen, bad),
+            self.full_states if self.symmetry is not None else self.found.count,
+            self.full_transitions if self.symmetry is not None else sum(self.fired),
         )
+
+    def _counterexample(self, chosen: list[Invariant], bad: int | None) -> Counterexample | None:
+        if bad is None:
+            return None
+        return counterexample(self.columns, self.found, self.symmetry, chosen, bad)
 
 
 class _Batch:
     """Successors on their way into the set of known rows."""
 
-    def __init__(self, found: RowSet, columns: Columns) -> None:
-        self._found, self._columns = found, columns
+    def __init__(self, found: RowSet, columns: Columns, symmetry: Symmetry | None) -> None:
+        self._found, self._columns, self._symmetry = found, columns, symmetry
         self._rows: Rows = np.empty((_BATCH, columns.width), dtype=np.uint64)
         self._parents = np.empty(_BATCH, dtype=np.uint32)
         self._instances = np.empty(_BATCH, dtype=found.instances.dtype)
@@ -270,70 +290,10 @@ class _Batch:
         """Look them up."""
         used, self._used = self._used, 0
         if used:
-            self._found.add(self._rows[:used], self._parents[:used], self._instances[:used])
-
-
-def _counterexample(
-    columns: Columns, found: RowSet, invariants: list[Invariant], bad: int
-) -> Counterexample:
-    path = list(_path(found, bad))
-    states = [columns.state(found.rows[number]) for number, _ in path]
-    steps = tuple(
-        Step(columns.instances[instance].operation, columns.instances[instance].params, state)
-        for (_, instance), state in zip(path[1:], states[1:], strict=True)
-    )
-    return describe(columns, invariants, states[0], steps)
-
-
-def _path(found: RowSet, bad: int) -> Iterator[tuple[int, int]]:
-    """The states from the initial one to this one, each with the instance that led there."""
-    back = []
-    while bad:
-        back.append((bad, int(found.instances[bad])))
-        bad = int(found.parents[bad])
-    yield 0, -1
-    yield from reversed(back)
-
-
-def describe(
-    columns: Columns, invariants: list[Invariant], initial: State, steps: tuple[Step, ...]
-) -> Counterexample:
-    """The record of a run at whose end one of these invariants is false: the first of them."""
-    model, scope = columns.model, columns.scope
-    sizes = {sort: scope.size(sort.name) for sort in model.sorts}
-    last = steps[-1].state if steps else initial
-    broken = next(i for i in invariants if not evaluate(i.formula, last, sizes))  # type: ignore[arg-type]
-    parts = conjuncts(broken.formula)
-    false = tuple(plain(p) for p in parts if not evaluate(p, last, sizes))  # type: ignore[arg-type]
-    return Counterexample(
-        source="spec",
-        machine=f"{model.name} {scope}",
-        switches=tuple(sorted(model.switches)),
-        initial=initial,
-        steps=steps,
-        violated=broken.id,
-        sentence=broken.sentence,
-        formula=plain(broken.formula),
-        false_parts=false,
-        shortest=True,
-        sorts=_sorts(model),
-    )
-
-
-def _sorts(model: Model) -> dict[str, tuple[str, ...]]:
-    """The names of the sorts of every field's arguments and value, and of every parameter."""
-    names = {n: (*(s.name for s in f.args), *_element(f.type)) for n, f in model.fields.items()}
-    for operation in model.operations.values():
-        for parameter, type in operation.params.items():
-            value = type.type if isinstance(type, FunctionOf) else type
-            names[f"{operation.name}.{parameter}"] = _element(value)
-    return {name: sorts for name, sorts in names.items() if sorts}
-
-
-def _element(type: object) -> tuple[str, ...]:
-    if isinstance(type, Option):
-        return (type.of.name,)
-    return (type.name,) if isinstance(type, Sort) else ()
+            rows = self._rows[:used]
+            if self._symmetry is not None:
+                rows = self._symmetry.representatives(rows)[0]
+            self._found.add(rows, self._parents[:used], self._instances[:used])
 
 
 __all__ = ["Exploration", "Instance", "Limit", "explore"]

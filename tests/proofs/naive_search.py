@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -52,7 +52,7 @@ def search(model: Model, scope: Scope) -> Naive:
                 for arguments in moves[name]:
                     if not evaluate(operation.enabled, state, number, arguments):
                         continue
-                    after = _without(_after(model, operation, arguments, state, number), ghosts)
+                    after = step(model, operation, arguments, state, number)
                     result.transitions += 1
                     result.fired[name] += 1
                     if freeze(after) not in known:
@@ -62,11 +62,12 @@ def search(model: Model, scope: Scope) -> Naive:
     return result
 
 
-def _after(
+def step(
     model: Model, operation: Action, arguments: Mapping[str, Any], state: State, number: Any
 ) -> State:
-    ghosts: dict[str, Any] = {n: {} for n, f in model.fields.items() if f.ghost}
-    after = apply(model, operation, arguments, {**state, **ghosts}, number)
+    """The state after an operation that is enabled; ghosts are left out."""
+    seen = {n: w for n, w in operation.writes.items() if not model.fields[n].ghost}
+    after = apply(model, replace(operation, writes=seen), arguments, state, number)
     assert isinstance(after, dict), after
     return after
 

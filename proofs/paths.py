@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a bad state that a search has found to a run that leads there.
+
+With symmetry, what the search has stored are representatives, and an edge between two of them may
+rename every CPU. The run is therefore made again from the initial state: in each state of the run
+the instance is looked for that leads into the next orbit. So names do not jump, and every step is
+one that the specification allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from proofs.counterexample import Counterexample, Step
+from proofs.rowset import RowSet
+from proofs.symmetry import Symmetry
+from spec.columns import Columns, Rows
+from spec.evaluate import conjuncts, evaluate
+from spec.language import FunctionOf, Invariant, Model
+from spec.mathematics import plain
+from spec.scope import State
+from spec.terms import Option, Sort
+
+
+def counterexample(
+    columns: Columns,
+    found: RowSet,
+    symmetry: Symmetry | None,
+    invariants: list[Invariant],
+    bad: int,
+) -> Counterexample:
+    """A shortest run to the state number `bad`, where one of the invariants is false."""
+    edges = list(_edges(found, bad))
+    if symmetry is None:
+        run = [(instance, found.rows[state]) for instance, state in edges]
+    else:
+        run = list(_again(columns, symmetry, [found.rows[state] for _, state in edges]))
+    steps = []
+    for instance, row in run:
+        happened = columns.instances[instance]
+        steps.append(Step(happened.operation, happened.params, columns.state(row)))
+    return describe(columns, invariants, columns.state(columns.initial()), tuple(steps))
+
+
+def _edges(found: RowSet, bad: int) -> Iterator[tuple[int, int]]:
+    """The instances on the way from the initial state, each with the state that it led to."""
+    back = []
+    while bad:
+        back.append((int(found.instances[bad]), bad))
+        bad = int(found.parents[bad])
+    return reversed(back)
+
+
+def _again(columns: Columns, symmetry: Symmetry, orbits: list[Rows]) -> Iterator[tuple[int, Rows]]:
+    row = columns.initial()
+    for orbit in orbits:
+        instance, row = _step_into(columns, symmetry, row, orbit)
+        yield instance, row
+
+
+def _step_into(columns: Columns, symmetry: Symmetry, row: Rows, orbit: Rows) -> tuple[int, Rows]:
+    places = columns.unpack(row.reshape(1, -1))
+    for instance, enabled in columns.guards(places):
+        if np.all(enabled):
+            after = row.reshape(1, -1).copy()
+            columns.step(instance, places, np.zeros(1, dtype=np.intp), after)
+            if np.array_equal(symmetry.representatives(after)[0][0], orbit):
+                return instance, after[0]
+    raise AssertionError("no step leads into the next orbit: the symmetry is none")
+
+
+def describe(
+    columns: Columns, invariants: list[Invariant], initial: State, steps: tuple[Step, ...]
+) -> Counterexample:
+    """The record of a run at whose end one of these invariants is false: the first of them."""
+    model, scope = columns.model, columns.scope
+    sizes = {sort: scope.size(sort.name) for sort in model.sorts}
+    last = steps[-1].state if steps else initial
+    broken = next(i for i in invariants if not evaluate(i.formula, last, sizes))  # type: ignore[arg-type]
+    parts = conjuncts(broken.formula)
+    false = tuple(plain(p) for p in parts if not evaluate(p, last, sizes))  # type: ignore[arg-type]
+    return Counterexample(
+        source="spec",
+        machine=f"{model.name} {scope}",
+        switches=tuple(sorted(model.switches)),
+        initial=initial,
+        steps=steps,
+        violated=broken.id,
+        sentence=broken.sentence,
+        formula=plain(broken.formula),
+        false_parts=false,
+        shortest=True,
+        sorts=_sorts(model),
+    )
+
+
+def _sorts(model: Model) -> dict[str, tuple[str, ...]]:
+    """The names of the sorts of every field's arguments and value, and of every parameter."""
+    names = {n: (*(s.name for s in f.args), *_element(f.type)) for n, f in model.fields.items()}
+    for operation in model.operations.values():
+        for parameter, type in operation.params.items():
+            value = type.type if isinstance(type, FunctionOf) else type
+            names[f"{operation.name}.{parameter}"] = _element(value)
+    return {name: sorts for name, sorts in names.items() if sorts}
+
+
+def _element(type: object) -> tuple[str, ...]:
+    if isinstance(type, Option):
+        return (type.of.name,)
+    return (type.name,) if isinstance(type, Sort) else ()
