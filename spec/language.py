@@ -33,6 +33,7 @@ Switches
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -133,6 +134,9 @@ class Action:
     assumptions: tuple[Assumption, ...]
     writes: Mapping[str, tuple[Write, ...]]
     doc: str
+    calls: tuple[str, ...] = ()
+    """The actions that it consists of, in order; an action consists of itself and of those of the
+    layer below that it calls."""
 
     @property
     def enabled(self) -> Term:
@@ -288,6 +292,7 @@ class State:
         set_("_assumptions", [])
         set_("_path", ())
         set_("_each", ())
+        set_("calls", [])
 
     _fields: Mapping[str, Field]
     _switches: frozenset[str]
@@ -296,6 +301,7 @@ class State:
     _assumptions: list[Assumption]
     _path: tuple[Term, ...]
     _each: tuple[tuple[Term, Term], ...]
+    calls: list[str]
 
     def __getattr__(self, name: str) -> Variable:
         f = self._fields.get(name)
@@ -402,7 +408,15 @@ class State:
     def traced(self, name: str, params: Mapping[str, Parameter], doc: str) -> Action:
         """The record of everything that was done to this state."""
         writes = {n: w for n, w in self._writes.items() if w}
-        return Action(name, params, and_(*self._guard), tuple(self._assumptions), writes, doc)
+        return Action(
+            name,
+            params,
+            and_(*self._guard),
+            tuple(self._assumptions),
+            writes,
+            doc,
+            tuple(self.calls),
+        )
 
 
 def _reads(term: Term) -> Iterator[Term]:
@@ -485,8 +499,13 @@ class Layer:
         `only_with`, one that exists only under that switch."""
 
         def declare(body: Body) -> Body:
-            self._actions[body.__name__] = (body, params, only_with)
-            return body
+            @functools.wraps(body)
+            def called(state: State, *arguments: Any) -> None:
+                state.calls.append(body.__name__)
+                body(state, *arguments)
+
+            self._actions[body.__name__] = (called, params, only_with)
+            return called
 
         return declare
 
