@@ -390,14 +390,19 @@ def _bind(sorts: tuple[Sort, ...], body: Callable[..., Term]) -> tuple[tuple[Ter
     pairs = list(zip(names, sorts, strict=True))
     holes = tuple(_make("var", (name, object()), sort) for name, sort in pairs)
     inner = lift(body(*holes))
-    outside = free_variables(inner) - set(holes)
+    outside = _names(free_variables(inner) - set(holes))
     bound = tuple(_fresh(variable(name, sort), outside) for name, sort in pairs)
     return bound, substitute(inner, dict(zip(holes, bound, strict=True)))
 
 
-def _fresh(wanted: Term, taken: frozenset[Term]) -> Term:
-    """A variable like this one, with as many primes as it takes to be none of the others."""
-    while wanted in taken:
+def _names(variables: Iterable[Term]) -> frozenset[str]:
+    return frozenset(v.args[0] for v in variables)
+
+
+def _fresh(wanted: Term, taken: frozenset[str]) -> Term:
+    """A variable like this one, with as many primes as it takes to have a name of its own. A name
+    is taken whatever the sort: people and the plain evaluator tell variables apart by name."""
+    while wanted.args[0] in taken:
         wanted = variable(wanted.args[0] + "'", wanted.type)
     return wanted
 
@@ -523,14 +528,16 @@ def substitute(term: Term, replacement: Mapping[Term, Term]) -> Term:
     live = {v: t for v, t in replacement.items() if v in free_variables(term)}
     if not live:
         return term
-    captured = _NO_VARIABLES.union(*(free_variables(t) for t in live.values()))
+    captured = _names(_NO_VARIABLES.union(*(free_variables(t) for t in live.values())))
     seen: dict[int, Term] = {}
 
     def walk(node: Term) -> Term:
         if node.op == "var":
             return live.get(node, node)
         if id(node) not in seen:
-            if node.op in BINDERS and (captured | live.keys()) & set(node.args[:-1]):
+            if live.keys().isdisjoint(free_variables(node)):
+                seen[id(node)] = node
+            elif node.op in BINDERS and _clashes(node.args[:-1], live, captured):
                 seen[id(node)] = _under_binder(node, live, captured)
             else:
                 args = tuple(walk(a) if isinstance(a, Term) else a for a in node.args)
@@ -541,13 +548,17 @@ def substitute(term: Term, replacement: Mapping[Term, Term]) -> Term:
     return walk(term)
 
 
-def _under_binder(node: Term, live: Mapping[Term, Term], captured: frozenset[Term]) -> Term:
+def _clashes(bound: Iterable[Term], live: Mapping[Term, Term], captured: frozenset[str]) -> bool:
+    return any(v in live or v.args[0] in captured for v in bound)
+
+
+def _under_binder(node: Term, live: Mapping[Term, Term], captured: frozenset[str]) -> Term:
     """Substitute below a quantifier whose variables shadow or would capture: rename them first."""
     bound, body = node.args[:-1], node.args[-1]
     fresh: dict[Term, Term] = {}
     for v in bound:
-        taken = captured | (free_variables(body) - {v}) | frozenset(fresh.values())
-        fresh[v] = _fresh(v, taken)
-    renamed = {v: new for v, new in fresh.items() if new is not v}
+        others = _names((free_variables(body) - {v}) | frozenset(fresh.values()))
+        fresh[v] = _fresh(v, captured | others)
+    changed = {v: new for v, new in fresh.items() if new is not v}
     inner = {v: t for v, t in live.items() if v not in fresh}
-    return quantified(node.op, tuple(fresh.values()), substitute(body, {**renamed, **inner}))
+    return quantified(node.op, tuple(fresh.values()), substitute(body, {**changed, **inner}))
