@@ -8,7 +8,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from spec.language import Model
 
 JSON_FORMAT: Final = "irqproof-replay/1"
+SWITCHES: Final = ("MX-D1", "MX-D2", "MX-D3", "MX-D4", "H1", "H4", "H5", "H6", "H8")
+"""The defects and hazards of kernels that a log can be followed with."""
+
+_STANDING: Final = ("MX-D1", "MX-D2")
+"""Defects that every kernel up to 6.12 has: a log that shows one is refuted, but says so."""
+
 _LINES_AFTER: Final = 2
 _STDOUT: Final = "-"
 
@@ -37,6 +43,8 @@ class Replay:
     others: Mapping[str, int]
     violation: Violation | None
     around: tuple[tuple[int, str], ...] = ()
+    explained: tuple[str, ...] = ()
+    """Well-known defects, each of which would explain the line that does not fit."""
 
     @property
     def events(self) -> int:
@@ -58,6 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         dest="switches",
         action="append",
+        choices=SWITCHES,
         default=[],
         help="follow a kernel that has this defect, e.g. MX-D1 (repeatable)",
     )
@@ -69,13 +78,14 @@ def run(options: argparse.Namespace) -> int:
     """Replay each file; the exit code is 1 if one is refuted, else 2 if one is no log, else 0."""
     from spec.stack import stack
 
-    model = stack.build(frozenset(getattr(options, "switches", None) or ()))
+    switches = frozenset(getattr(options, "switches", None) or ())
+    model = stack.build(switches)
     replays: list[Replay] = []
     errors: list[str] = []
     print_text = options.json != _STDOUT
     for file in options.files:
         try:
-            replays.append(replay(str(file), model))
+            replays.append(_explained(replay(str(file), model), switches))
         except UserError as error:
             errors.append(str(error))
             print(error, file=sys.stderr)
@@ -108,6 +118,22 @@ def replay(file: str, model: Model) -> Replay:
         file, log.lines - len(around[4:]), monitor.counts, monitor.checks(), log.others, violation,
         around,
     )  # fmt: skip
+
+
+def _explained(result: Replay, switches: frozenset[str]) -> Replay:
+    """The replay with the well-known defects that make the log fit this line."""
+    from spec.stack import stack
+
+    violation = result.violation
+    if violation is None:
+        return result
+    found = []
+    for defect in _STANDING:
+        if defect not in switches:
+            other = replay(result.file, stack.build(switches | {defect})).violation
+            if other is None or other.line > violation.line:
+                found.append(defect)
+    return replace(result, explained=tuple(found))
 
 
 def _around(log: Log) -> tuple[tuple[int, str], ...]:
@@ -176,6 +202,11 @@ def _refuted(replay: Replay, violation: Violation, quiet: bool) -> Iterator[str]
     for number, text in replay.around:
         mark = ">" if number == violation.line else " "
         yield f"  {mark} {number:>8}  {text}"
+    for defect in replay.explained:
+        yield (
+            f"  note: kernels up to 6.12 have the defect {defect}, which explains this line;"
+            f" --switch {defect} follows the log with it"
+        )
     if "cpuhp_enter" not in replay.others and not replay.counts.windows:
         yield (
             "  note: the log has no cpuhp events, so a CPU that was taken down would go unnoticed;"
@@ -232,5 +263,6 @@ def _json_log(replay: Replay) -> dict[str, Any]:
             "values": dict(violation.values),
             "related": list(violation.related),
             "around": [list(line) for line in replay.around],
+            "explained_by": list(replay.explained),
         },
     }

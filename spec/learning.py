@@ -79,6 +79,10 @@ class Learner:
         if name in self.compiler.hidden or value is ANY:
             return
         at = tuple(self.value(i, names) for i in index)
+        # There may be no element but those with names; then nothing follows for other cells.
+        unnamed = {n for n, v in names.items() if v is ANY}
+        if not unnamed <= {i.args[0] for i in index if i.op == "var"}:
+            return
         if UNKNOWN in at or None in at or not is_open(self.state.get(name, *at)):
             return
         self.state.put(name, at, value)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from impl.defects import Defect
+from impl.machine import VectorMachine
+from impl.trace import Event, Trace, format_event
 from irqproof import cli
 from irqproof.replay import replay, run
 from proofs.events import EVENTS
@@ -383,3 +386,43 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["replay", str(path(PLAIN)), "--quiet"]) == 0
     assert capsys.readouterr().out.count("\n") == 1
     assert cli.main(["replay"]) == 2
+
+
+def log_of_a_defect(file: Path) -> None:
+    """A managed interrupt is made while one of its CPUs is away, on a kernel that does not lower
+    the number of vectors which that CPU has (MX-D1)."""
+    text: list[str] = []
+    gone: set[int] = set()
+
+    def line(cpu: int, event: str) -> None:
+        text.append(f"     sh-9       [{cpu:03}] d..1. {len(text):12}: {event}\n")
+
+    def record(event: Event) -> None:
+        if event.name == "set_cpu_online":
+            (gone.discard if event.fields["online"] else gone.add)(event.fields["cpu"])
+        if event.name in EVENTS and event.cpu not in gone:
+            line(event.cpu, format_event(event))
+
+    trace = Trace()
+    trace.subscribe(record)
+    machine = VectorMachine(3, trace=trace, defects=frozenset({Defect.MX_D1}))
+    machine.cpu_up(1)
+    machine.cpu_up(2)
+    line(0, "cpuhp_enter: cpu: 0002 target:   0 step: 153 (takedown_cpu)")
+    assert machine.cpu_down(2, set()) == 0
+    line(0, "cpuhp_exit:  cpu: 0002  state:  92 step: 153 ret: 0")
+    for _ in range(2):
+        assert machine.alloc_irqs(1, affinity=[0b110], managed=True) > 0
+    file.write_text("".join(text))
+
+
+def test_a_well_known_defect_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "defect.txt"
+    log_of_a_defect(file)
+    assert run(options(file)) == 1
+    text = capsys.readouterr().out
+    assert "(MX-6)" in text.splitlines()[0]
+    assert "the defect MX-D1, which explains this line" in text
+    assert "MX-D2" not in text
+    assert cli.main(["replay", "--switch", "MX-D1", str(file)]) == 0
+    assert cli.main(["replay", "--switch", "MX-D9", str(file)]) == 2
