@@ -426,3 +426,32 @@ def test_a_well_known_defect_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "MX-D2" not in text
     assert cli.main(["replay", "--switch", "MX-D1", str(file)]) == 0
     assert cli.main(["replay", "--switch", "MX-D9", str(file)]) == 2
+
+
+def test_a_log_without_hotplug_events_says_what_may_be_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "no-cpuhp.txt"
+    file.write_text("".join(line for line in lines(PLAIN) if ": cpuhp_e" not in line))
+    assert run(options(file)) == 1
+    assert "trace cpuhp:cpuhp_enter and cpuhp:cpuhp_exit, too" in capsys.readouterr().out
+
+
+def test_isa_vectors_may_become_system_vectors(tmp_path: Path) -> None:
+    """Under noapic an ISA vector is assigned first and handed to the system afterwards."""
+    totals = "global_avl={}, global_rsvd=0, total_alloc={}"
+    events = [
+        "irq_matrix_assign_system: bit=2 online_maps=0 " + totals.format(0, 0),
+        "irq_matrix_online: online_maps=1 " + totals.format(203, 0),
+        "irq_matrix_assign: bit=49 cpu=0 online=1 avl=202 alloc=1 managed=0 online_maps=1 "
+        + totals.format(202, 1),
+        "irq_matrix_assign_system: bit=49 online_maps=1 " + totals.format(202, 0),
+        "irq_matrix_assign: bit=51 cpu=0 online=1 avl=201 alloc=1 managed=0 online_maps=1 "
+        + totals.format(201, 1),
+    ]
+    file = tmp_path / "noapic.txt"
+    for last, line in ((events[4], None), (events[4].replace("bit=51", "bit=49"), 5)):
+        text = [*events[:4], last]
+        file.write_text("".join(f" <idle>-0 [000] d..1. {k}: {e}\n" for k, e in enumerate(text)))
+        violation = replay(str(file), MODEL).violation
+        assert (violation and violation.line) == line
