@@ -46,6 +46,7 @@ from spec.terms import (
     FALSE,
     TRUE,
     Bool,
+    Int,
     Option,
     Sort,
     Term,
@@ -63,8 +64,10 @@ from spec.terms import (
     quantified,
     read,
     rebuild,
+    renamed,
     some,
     substitute,
+    transform,
     variable,
 )
 
@@ -145,14 +148,13 @@ class Action:
 
     def after(self, fields: Mapping[str, Field], term: Term) -> Term:
         """`term`, read in the state after the action, as a term over the state before."""
-        from spec.terms import transform
 
         def leaf(node: Term, args: tuple[Any, ...]) -> Term | None:
             if node.op == "read" and node.args[0] in self.writes:
                 return _value(fields[args[0]], args[1:], self.writes[args[0]], frozenset())
             return None
 
-        return transform(term, leaf)
+        return transform(renamed(term, frozenset(self.params)), leaf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,7 @@ def _value(
     for write in writes:
         at = dict(zip(write.vars, elements, strict=True))
         condition, value = substitute(write.condition, at), substitute(write.value, at)
-        if value is not default(f.type):  # which is what reads at none anyway
+        if there and value is not default(f.type):  # which is what reads at none anyway
             condition = and_(condition, *there)
         result = ite(assuming(condition, known), value, result)
     return result
@@ -332,51 +334,64 @@ class State:
             raise ValueError(f"{f.name} is rigid")
         term = assuming(_coerce(value, f.type), self._known())
         index = read(f.name, index, f.type).args[1:]
-        vars_ = tuple(variable(f"{f.name}.{k}", sort) for k, sort in enumerate(f.args))
+        vars_ = _places(f)
         path = list(self._path)
         swap: dict[Term, Term] = {}
         for bound, where in self._each:
             path.append(where)
-            places = [k for k, at in enumerate(index) if at is bound]
+            places = [v for v, at in zip(vars_, index, strict=True) if at is bound]
             if places:
-                swap[bound] = vars_[places[0]]
-        if self._each and not swap and not f.args:
+                swap[bound] = places[0]
+        if self._each and not f.args and isinstance(f.type, Int):
             term = self._gather(f, term, path)
             path = []
-        same = [eq(v, at) for v, at in zip(vars_, index, strict=True) if at not in swap]
+        same = [eq(v, swap.get(at, at)) for v, at in zip(vars_, index, strict=True)]
         write = Write(
             vars_,
             substitute(and_(*same, *path), swap),
             substitute(term, swap),
             None if swap else index,
         )
+        self._own_place_each(f, write)
         if write.condition is not FALSE:
             self._writes[f.name] = (*self._writes.get(f.name, ()), write)
 
+    def _own_place_each(self, f: Field, write: Write) -> None:
+        """What an `each` block writes names a place of its own for each element."""
+        left = free_variables(write.condition) | free_variables(write.value)
+        for bound, _ in self._each:
+            if bound in left:
+                raise ValueError(f"{f.name}: an each block writes one place for many {bound!r}")
+
     def _gather(self, f: Field, term: Term, path: list[Term]) -> Term:
         """A counter that every element of an `each` block changes: add up the changes."""
-        now = self.get(f, ())
-        change = ite(and_(*path), add(term, lift(0) - now), 0)
+        change = ite(and_(*path), add(term, lift(0) - self.get(f, ())), 0)
         if f.name in (t.args[0] for t in _reads(change)):
             raise ValueError(f"{f.name}: its change in an each block depends on its value")
         for bound, _ in self._each:
             change = quantified("sum", (bound,), change)
-        return now + change
+        # Not `get`: outside the block nothing is known of what the block is about.
+        return _value(f, (), self._writes.get(f.name, ()), frozenset()) + change
 
     def require(self, *conditions: Term) -> None:
         """The action can only happen where these hold."""
         for condition in conditions:
-            closed = assuming(and_(*self._path), frozenset()).implies(condition)
-            for bound, where in self._each:
-                closed = quantified("forall", (bound,), where.implies(closed))
+            closed = self._closed(condition)
             # Not what the enclosing blocks say: the guard must keep that as the condition it is.
             closed = assuming(closed, _facts(and_(*self._guard)))
             self._guard.extend(closed.args if closed.op == "and" else [closed])
 
+    def _closed(self, condition: Term) -> Term:
+        """The condition, wherever the enclosing blocks are about."""
+        closed = and_(*self._path).implies(condition)
+        for bound, where in reversed(self._each):
+            closed = quantified("forall", (bound,), where.implies(closed))
+        return closed
+
     def assume(self, hazard: str, condition: Term) -> None:
         """The environment keeps to `condition` unless the hazard is switched on."""
         if hazard not in self._switches:
-            self._assumptions.append(Assumption(hazard, and_(*self._path).implies(condition)))
+            self._assumptions.append(Assumption(hazard, self._closed(condition)))
 
     def on(self, switch: str) -> bool:
         """Whether a historic defect or hazard is switched on."""
@@ -399,6 +414,8 @@ class State:
         """Do the block for every element with `where`, all at the same time."""
         bound = variable(name, sort)
         outer = self._each
+        if any(bound is other for other, _ in outer):
+            raise ValueError(f"{name} is bound already by an each block around this one")
         super().__setattr__("_each", (*outer, (bound, where(bound))))
         try:
             yield bound
@@ -491,6 +508,8 @@ class Layer:
         **kind: bool,
     ) -> None:
         """Declare a state variable; `kind` is rigid, transient or ghost."""
+        if hasattr(State, name):
+            raise ValueError(f"a field cannot be named {name}: that is a word of the language")
         start = default(type) if initial is None else _coerce(initial, type)
         self.fields[name] = Field(name, args, type, doc, start, **kind)
 
@@ -608,6 +627,10 @@ class Layer:
         switches: frozenset[str],
         writes: Mapping[str, tuple[Write, ...]],
     ) -> Action:
+        for parameter_name in params:
+            f = self.fields.get(parameter_name)
+            if f is not None and not f.args:
+                raise ValueError(f"{name}: the parameter {parameter_name} has the name of a field")
         state = State(self.fields, switches, writes)
         body(state, *(parameter(n, t) for n, t in params.items()))
         return state.traced(name, params, inspect.getdoc(body) or "")

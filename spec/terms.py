@@ -548,6 +548,20 @@ def substitute(term: Term, replacement: Mapping[Term, Term]) -> Term:
     return walk(term)
 
 
+def renamed(term: Term, taken: frozenset[str]) -> Term:
+    """The same term, in which no bound variable has one of these names."""
+
+    def leaf(node: Term, args: tuple[Any, ...]) -> Term | None:
+        if node.op not in BINDERS or taken.isdisjoint(_names(node.args[:-1])):
+            return None
+        bound, body = args[:-1], args[-1]
+        inside = taken | _names(free_variables(body) | set(bound))
+        fresh = {v: _fresh(v, inside) for v in bound if v.args[0] in taken}
+        return quantified(node.op, tuple(fresh.get(v, v) for v in bound), substitute(body, fresh))
+
+    return transform(term, leaf)
+
+
 def _clashes(bound: Iterable[Term], live: Mapping[Term, Term], captured: frozenset[str]) -> bool:
     return any(v in live or v.args[0] in captured for v in bound)
 

@@ -121,8 +121,8 @@ def value(raw: Raw, state: State, sizes: Sizes, names: Mapping[str, Any]) -> Any
             return at(a[0]) - at(a[1])
     name, sort, body = a
     values = [value(body, state, sizes, {**names, name: k}) for k in range(sizes[sort])]
-    join: Callable[[list[Any]], Any] = {"forall": all, "exists": any, "sum": sum}[raw.op]
-    return join(values)
+    joins: dict[str, Callable[..., Any]] = {"forall": all, "exists": any, "sum": sum}
+    return joins[raw.op](values)
 
 
 def _nothing(type: Type) -> Any:
