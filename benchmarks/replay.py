@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How fast a log is replayed, in lines a second, against `grep -c` on the same file.
+"""How fast a log is replayed, in lines a CPU second, against `grep -c` on the same file.
 
 The log is generated: a machine of 4 CPUs boots, and then interrupts start and stop for ever. Every
 line is an event that the specification follows, so this is the worst mix that a log can have.
@@ -115,21 +115,23 @@ def main() -> int:
         file.writelines(Machine().log(lines))
         file.flush()
         size = Path(file.name).stat().st_size / 2**20
-        began = time.perf_counter()
         subprocess.run(["grep", "-c", "vector_", file.name], check=True, capture_output=True)
-        grep = time.perf_counter() - began
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        grep = children.ru_utime + children.ru_stime
         monitor = LogMonitor(stack.build())
         before = memory()
-        began = time.perf_counter()
+        began = time.process_time()
         with open_log(file.name) as stream:
             log = Log(stream)
             violation = monitor.follow(log)
-        taken = time.perf_counter() - began
+        taken = time.process_time() - began
     if violation is not None:
         print(f"line {violation.line}: {violation.sentence()}")
         return 1
     speed = log.lines / taken
-    print(f"replay   {log.lines:,} lines ({size:.0f} MiB) in {taken:.2f} s: {speed:,.0f} a second")
+    print(
+        f"replay   {log.lines:,} lines ({size:.0f} MiB) in {taken:.2f} s: {speed:,.0f} a CPU second"
+    )
     print(f"grep -c  the same in {grep:.2f} s: replay takes {taken / grep:,.0f} times as long")
     print(f"memory   {before:.0f} MiB before, {memory():.0f} MiB at most")
     return 0
