@@ -129,9 +129,7 @@ def main() -> int:
         print(f"line {violation.line}: {violation.sentence()}")
         return 1
     speed = log.lines / taken
-    print(
-        f"replay   {log.lines:,} lines ({size:.0f} MiB) in {taken:.2f} s: {speed:,.0f} a CPU second"
-    )
+    print(f"replay   {log.lines:,} lines ({size:.0f} MiB) in {taken:.2f} s: {speed:,.0f}/s of CPU")
     print(f"grep -c  the same in {grep:.2f} s: replay takes {taken / grep:,.0f} times as long")
     print(f"memory   {before:.0f} MiB before, {memory():.0f} MiB at most")
     return 0

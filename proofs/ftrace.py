@@ -161,8 +161,10 @@ class Log:
         pattern, names = _NUMBERS[name]
         found = pattern.match(rest)
         if found is not None:
-            numbers = [int(n, 16) if n.startswith(b"0x") else int(n) for n in found.groups()]
-            return dict(zip(names, numbers, strict=True))
+            numbers = found.groups()
+            if b"x" not in rest:
+                return dict(zip(names, map(int, numbers), strict=True))
+            return dict(zip(names, (int(n, 0) for n in numbers), strict=True))
         # Another order, or fields of a newer kernel in between.
         text = rest.decode("ascii", "replace")
         given = {key: int(number, 0) for key, number in _NUMBER.findall(text)}
