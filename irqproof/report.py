@@ -12,7 +12,7 @@ from proofs.verdict import Verdict
 if TYPE_CHECKING:
     from rich.table import Table
 
-_WIDTH_WITHOUT_TERMINAL: Final = 120
+_WIDTH_WITHOUT_TERMINAL: Final = 132
 
 _STYLES: Final = {
     Verdict.PROVED: "green",
@@ -34,7 +34,8 @@ def print_report(report: Report, stream: IO[str], *, quiet: bool) -> None:
     if report.subjects and not quiet:
         console.print(_table(report))
     # Plain text goes around the console: it must not be wrapped, whatever the width.
-    for line in _findings(report) if quiet else (*_assumptions(report), *_findings(report)):
+    notes = () if quiet else (*_assumptions(report), *_bounds(report))
+    for line in (*notes, *_findings(report)):
         print(line, file=stream)
     style = _STYLES[report.verdict]
     console.print(Text(report.summary(), style=style), soft_wrap=True)
@@ -46,12 +47,13 @@ def _table(report: Report) -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, safe_box=True)
     table.add_column("Invariant", no_wrap=True)
-    table.add_column("What must hold", ratio=4)
-    table.add_column("How it is held", ratio=4)
-    table.add_column("Checks", justify="right")
-    table.add_column("Slowest", ratio=2, overflow="fold")
+    # `irqproof show invariants` has the sentences in full; here a row should be a line.
+    table.add_column("What must hold", no_wrap=True, overflow="ellipsis", ratio=4)
+    table.add_column("How it is held", ratio=5)
+    table.add_column("Checks", justify="right", no_wrap=True)
+    table.add_column("Slowest", justify="right", no_wrap=True)
     table.add_column("Time", justify="right", no_wrap=True)
-    table.add_column("Solver")
+    table.add_column("Solver", no_wrap=True)
     for subject in report.subjects:
         table.add_row(*_cells(subject), style=None if subject.verdict.good else "bold")
     return table
@@ -59,14 +61,15 @@ def _table(report: Report) -> "Table":
 
 def _cells(subject: Subject) -> tuple[str, ...]:
     slowest = subject.slowest
+    solvers = [solver.split()[0] for solver in subject.solvers]
     return (
         subject.name,
         subject.sentence,
         "; ".join(subject.standing()),
         f"{len(subject.results):,}",
-        f"{slowest.check} {slowest.seconds:.2f} s",
+        f"{slowest.seconds:.2f} s",
         f"{subject.seconds:.2f} s",
-        ", ".join(subject.solvers),
+        ", ".join(dict.fromkeys(solvers)),
     )
 
 
@@ -76,6 +79,21 @@ def _assumptions(report: Report) -> Iterator[str]:
         yield f"assumed by {', '.join(subjects)}: {assumption}"
     if assumptions:
         yield ""
+
+
+def _bounds(report: Report) -> Iterator[str]:
+    """What each bounded check went through, and which obligation of a solver took longest."""
+    for solver in unique(result.solver for result in report.results):
+        slowest = max(
+            (r for r in report.results if r.solver == solver), key=lambda result: result.seconds
+        )
+        yield f"{solver}: slowest {slowest.check} of {slowest.subject}, {slowest.seconds:.2f} s"
+    yield from unique(
+        f"{result.check}: {result.detail}" if result.detail else ""
+        for result in report.results
+        if result.verdict is Verdict.HELD
+    )
+    yield ""
 
 
 def _findings(report: Report) -> Iterator[str]:

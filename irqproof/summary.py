@@ -66,8 +66,11 @@ class Report:
         groups: dict[str, list[Result]] = {}
         for result in results:
             groups.setdefault(result.subject, []).append(result)
+        # In the order of the sentences, which is the reader's; what has none comes last.
+        order = {name: number for number, name in enumerate(sentences)}
         subjects = (
-            Subject(name, sentences.get(name, ""), tuple(group)) for name, group in groups.items()
+            Subject(name, sentences.get(name, ""), tuple(groups[name]))
+            for name in sorted(groups, key=lambda name: order.get(name, len(order)))
         )
         return cls(options, tuple(subjects), interrupted)
 
@@ -143,6 +146,6 @@ def _phrase(way: str, results: Sequence[Result]) -> str:
     if verdict is Verdict.HELD:
         bounds = unique(result.bound for result in results)
         verb = "checked to" if way == "proof" else way
-        return f"held: {verb} {', '.join(bounds)}"
+        return f"{verb} {', '.join(bounds)}"
     by = next(result for result in results if result.verdict is verdict)
     return f"{verdict.value}: {by.check}"

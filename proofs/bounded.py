@@ -17,12 +17,12 @@ from typing import Any
 import z3
 
 from proofs.counterexample import Counterexample, Step
-from proofs.cti import Values, cells, false_parts, parameter_cells, sorts
+from proofs.cti import Values, cells, parameter_cells
+from proofs.describe import describe, flat
 from proofs.smt import Maybe, Reading
 from proofs.verdict import Verdict
 from spec import evaluate
 from spec.language import Action, Field, FunctionOf, Model
-from spec.mathematics import plain
 from spec.scope import Scope
 from spec.terms import Option, read, value_of, variable
 
@@ -143,23 +143,17 @@ class _Unrolling:
             if isinstance(following, evaluate.Refusal):
                 raise AssertionError(f"Z3 and the plain reading differ: {following}")
             state = following
-            shown = tuple((n, _flat(v)) for n, v in arguments.items())
+            shown = tuple((n, flat(v)) for n, v in arguments.items())
             steps.append(Step(operation.name, shown, state))
-        invariant = self.model.invariant(invariant_id)
-        if evaluate.evaluate(invariant.formula, state, sizes):
-            raise AssertionError(f"Z3 and the plain reading differ on {invariant_id}")
-        return Counterexample(
+        return describe(
+            self.model,
+            sizes,
+            self.model.invariant(invariant_id),
+            initial,
+            tuple(steps),
             source="spec",
             machine=f"{self.model.name} {self.scope}",
-            switches=tuple(sorted(self.model.switches)),
-            initial=initial,
-            steps=tuple(steps),
-            violated=invariant_id,
-            sentence=invariant.sentence,
-            formula=plain(invariant.formula),
-            false_parts=false_parts(invariant.formula, state, sizes),
             shortest=True,
-            sorts=sorts(self.model, *self.operations),
         )
 
     def _constant(self, name: str, index: tuple[int, ...]) -> Any:
@@ -186,10 +180,6 @@ class _Unrolling:
                 else table[()]
             )
         return arguments
-
-
-def _flat(value: Any) -> Any:
-    return tuple(value.values()) if isinstance(value, dict) else value
 
 
 def _same(a: Any, b: Any) -> Any:

@@ -10,11 +10,11 @@ from typing import Any
 import z3
 
 from proofs.counterexample import Counterexample, Step
-from proofs.smt import Maybe, Reading
+from proofs.describe import describe, flat
+from proofs.smt import Reading
 from spec import evaluate
 from spec.language import Action, Field, FunctionOf, Invariant, Model, Parameter
-from spec.mathematics import plain, type_name
-from spec.terms import Bool, Enum, Int, Option, Sort, Term, Type
+from spec.terms import Bool, Enum, Int, Option, Sort, Type
 
 Cell = bool | int | str | None
 
@@ -25,15 +25,15 @@ def find(
     invariant: Invariant,
     part: int | None,
     sizes: Mapping[str, int],
-    seconds: float,
+    budget: int = 4_000_000,
 ) -> Counterexample | None:
     """A state of the scope that obeys every invariant, from which the action breaks this one (or
-    one conjunct of it); None if there is none or the time is up."""
+    one conjunct of it); None if there is none or the solver's budget of work is spent."""
     reading = Reading(sizes)
     for sort in model.sorts:
         reading.elements(sort)
     solver = z3.Solver()
-    solver.set(timeout=int(seconds * 1000))
+    solver.set(rlimit=budget)
     formulas = [*model.axioms, *(i.formula for i in model.invariants if i is not invariant)]
     solver.add(*reading.distinctness(), *_membership(reading, model, action))
     solver.add(*(reading.of(f, {}) for f in (*formulas, invariant.formula, action.enabled)))
@@ -124,59 +124,15 @@ def _record(
     after = evaluate.apply(model, action, arguments, state, scope)
     if isinstance(after, evaluate.Refusal):
         raise AssertionError(f"Z3 and the plain reading differ: {after}")
-    if evaluate.evaluate(invariant.formula, after, scope):
-        raise AssertionError(f"Z3 and the plain reading differ on {invariant.id}")
-    machine = " x ".join(f"{n} {s}" for s, n in sizes.items())
-    params = tuple((n, _flat(v)) for n, v in arguments.items())
-    return Counterexample(
+    params = tuple((n, flat(v)) for n, v in arguments.items())
+    return describe(
+        model,
+        scope,
+        invariant,
+        state,
+        (Step(action.name, params, after),),
         source="induction step",
-        machine=machine,
-        switches=tuple(sorted(model.switches)),
-        initial=state,
-        steps=(Step(action.name, params, after),),
-        violated=invariant.id,
-        sentence=invariant.sentence,
-        formula=plain(invariant.formula),
-        false_parts=false_parts(invariant.formula, after, scope),
+        machine=" x ".join(f"{n} {s}" for s, n in sizes.items()),
         shortest=False,
         note="the first state obeys every invariant but need not be reachable",
-        sorts=sorts(model, action),
     )
-
-
-def _flat(value: Any) -> Any:
-    return tuple(value.values()) if isinstance(value, dict) else value
-
-
-def sorts(model: Model, *actions: Action) -> dict[str, tuple[str, ...]]:
-    """The names of the sorts, as a counterexample's record keeps them for printing."""
-    table = {f.name: (*(s.name for s in f.args), type_name(f.type)) for f in model.fields.values()}
-    for action in actions:
-        for name, type in action.params.items():
-            table[f"{action.name}.{name}"] = (type_name(type),)
-    return table
-
-
-def false_parts(formula: Term, state: Any, scope: Mapping[Sort, int]) -> tuple[str, ...]:
-    """The conjuncts of a formula that are false on a state, with the elements that show it."""
-    found = []
-    for part in formula.args if formula.op == "and" else (formula,):
-        if not evaluate.evaluate(part, state, scope):
-            found.append(_witnessed(part, state, scope))
-    return tuple(found)
-
-
-def _witnessed(part: Term, state: Any, scope: Mapping[Sort, int]) -> str:
-    if part.op != "forall":
-        return plain(part)
-    bound, body = part.args[:-1], part.args[-1]
-    for choice in product(*(range(scope[v.type]) for v in bound)):
-        names = {v.args[0]: k for v, k in zip(bound, choice, strict=True)}
-        if not evaluate.evaluate(body, state, scope, names):
-            at = ", ".join(f"{n} = {v.type.name.lower()}{names[n]}" for n, v in
-                           ((v.args[0], v) for v in bound))  # fmt: skip
-            return f"{plain(body)}, at {at}"
-    return plain(part)
-
-
-__all__ = ["Maybe", "cells", "false_parts", "find", "sorts"]

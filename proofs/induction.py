@@ -33,15 +33,13 @@ from spec.terms import TRUE, Term, subterms, transform
 
 SOLVER = f"z3 {z3.get_version_string()}"
 ASSUMED = ("finitely many CPUs, vectors and irqs",)
-_LIMIT = 5.0
-"""Seconds that one part may take in all."""
+_TIERS = (1, 4, 8, 14, 24, None)
+"""How many premises are tried, from few to all."""
 
-_TIERS: tuple[tuple[int | None, float], ...] = (
-    (1, 0.2), (5, 0.3), (10, 0.6), (20, 1.0), (None, 1.5),
-)  # fmt: skip
-"""How many premises, and how many seconds for them. The last tier runs twice."""
+_BUDGETS = (200_000, 3_000_000)
+"""What one query may cost, in the solver's own count of work, so that no verdict depends on how busy
+the machine is: about 0.1 s and 3 s. Between the two comes the refutation in a scope."""
 
-_SCOPED = 1.5
 _SCOPES: tuple[Mapping[str, int], ...] = (
     {"Cpu": 2, "Vector": 2, "Irq": 2},
     {"Cpu": 3, "Vector": 3, "Irq": 2},
@@ -122,7 +120,7 @@ def key(model: Model, name: str) -> str:
 
 @functools.cache
 def _common(model: Model) -> str:
-    digest = hashlib.sha256(f"{SOLVER} {_LIMIT} {_TIERS}".encode())
+    digest = hashlib.sha256(f"{SOLVER} {_BUDGETS} {_TIERS}".encode())
     for source in (__file__, cti.__file__, smt.__file__):
         digest.update(Path(source).read_bytes())
     digest.update(repr((model.axioms, model.invariants)).encode())
@@ -215,20 +213,22 @@ def _discharge(obligation: Obligation) -> Result:
     found: Counterexample | None = None
     used: set[str] = set()
     for number, part in enumerate(parts(obligation.goal)):
-        premises = _premises_for(obligation, part)
-        if premises is not None:
-            used |= premises
-            continue
-        verdict = Verdict.UNDETERMINED
-        found = _refutation(obligation, number)
-        if found is not None:
-            verdict = Verdict.REFUTED
-        break
+        premises = _premises_for(obligation, part, _BUDGETS[0])
+        if premises is None:
+            found = _refutation(obligation, number)
+            if found is not None:
+                verdict = Verdict.REFUTED
+                break
+            premises = _premises_for(obligation, part, _BUDGETS[1])
+        if premises is None:
+            verdict = Verdict.UNDETERMINED
+            break
+        used |= premises
     hazards = () if action is None else tuple(f"no {a.switch}" for a in action.assumptions)
     detail = {
         Verdict.PROVED: f"from {', '.join(sorted(used))}" if used else "",
         Verdict.REFUTED: "the first state need not be reachable",
-        Verdict.UNDETERMINED: f"unknown after {_LIMIT:.0f} s",
+        Verdict.UNDETERMINED: f"unknown within {_BUDGETS[-1]:,} units of the solver's work",
     }[verdict]
     return Result(
         subject=invariant.id,
@@ -249,46 +249,42 @@ def _refutation(obligation: Obligation, part: int) -> Counterexample | None:
     if action is None:
         return None
     for sizes in _SCOPES:
-        found = cti.find(model, action, obligation.invariant, part, sizes, _SCOPED)
+        found = cti.find(model, action, obligation.invariant, part, sizes)
         if found is not None:
             return found
     return None
 
 
-def _premises_for(obligation: Obligation, part: Term) -> frozenset[str] | None:
+def _premises_for(obligation: Obligation, part: Term, budget: int) -> frozenset[str] | None:
     """The invariants from which a part of the goal was proved; None if it was not.
 
     Few premises first: a proof from few is found in milliseconds and is a proof all the same."""
     ranked = _ranked(obligation, part)
-    left = _LIMIT
-    for tier, (size, seconds) in enumerate(_TIERS):
+    for tier, size in enumerate(_TIERS):
         premises = ranked[:size]
-        if tier and len(premises) == len(ranked[: _TIERS[tier - 1][0]]):
+        if tier and len(premises) == len(ranked[: _TIERS[tier - 1]]):
             continue
-        seconds = min(seconds, left)
-        begin = time.perf_counter()
-        for mbqi in (False, True) if size is None else (False,):
-            if _proved(obligation, part, premises, seconds, mbqi=mbqi):
+        # Instantiation by patterns finds the proofs; models are tried where all else is spent.
+        for mbqi in (False, True) if size is None and budget == _BUDGETS[-1] else (False,):
+            if _proved(obligation, part, premises, budget, mbqi=mbqi):
                 return frozenset(i.id for i in premises)
-        left -= time.perf_counter() - begin
     return None
 
 
 def _ranked(obligation: Obligation, part: Term) -> list[Invariant]:
     """The premises, those first that speak of what the goal speaks of and of little else."""
     goal = _fields_of(part) | _fields_of(obligation.invariant.formula)
-    if obligation.action is None:
-        goal = goal.union(*map(_fields_of, obligation.facts))
+    goal = goal.union(*map(_fields_of, obligation.facts))
 
     def score(invariant: Invariant) -> tuple[bool, float]:
         own = _fields_of(invariant.formula)
-        return invariant is not obligation.invariant, -(len(own & goal) ** 2) / max(1, len(own))
+        return invariant is not obligation.invariant, -len(own & goal) / max(1, len(own))
 
     return sorted(obligation.premises, key=score)
 
 
 def _proved(
-    obligation: Obligation, part: Term, premises: Sequence[Invariant], seconds: float, *, mbqi: bool
+    obligation: Obligation, part: Term, premises: Sequence[Invariant], budget: int, *, mbqi: bool
 ) -> bool:
     context, action = obligation.context, obligation.action
     known = [*obligation.facts, *(context.before[i.id] for i in premises)]
@@ -301,12 +297,12 @@ def _proved(
         known += (action.after(fields, rule) for rule in context.sums.rules(names, "'"))
     reading = context.reading
     formulas = [reading.closed(term) for term in known]
-    return _unsatisfiable([*formulas, z3.Not(reading.closed(part))], seconds, mbqi=mbqi)
+    return _unsatisfiable([*formulas, z3.Not(reading.closed(part))], budget, mbqi=mbqi)
 
 
-def _unsatisfiable(formulas: Sequence[z3.BoolRef], seconds: float, *, mbqi: bool) -> bool:
+def _unsatisfiable(formulas: Sequence[z3.BoolRef], budget: int, *, mbqi: bool) -> bool:
     solver = z3.Solver()
-    solver.set(timeout=int(seconds * 1000), mbqi=mbqi)
+    solver.set(rlimit=budget, mbqi=mbqi)
     solver.add(*formulas)
     answer = solver.check()
     interrupted(solver)

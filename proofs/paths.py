@@ -14,14 +14,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from proofs.counterexample import Counterexample, Step
+from proofs.describe import describe
 from proofs.rowset import RowSet
 from proofs.symmetry import Symmetry
 from spec.columns import Columns, Rows
-from spec.evaluate import conjuncts, evaluate
-from spec.language import FunctionOf, Invariant, Model
-from spec.mathematics import plain
+from spec.evaluate import evaluate
+from spec.language import Invariant
 from spec.scope import State
-from spec.terms import Option, Sort
 
 
 def counterexample(
@@ -41,7 +40,7 @@ def counterexample(
     for instance, row in run:
         happened = columns.instances[instance]
         steps.append(Step(happened.operation, happened.params, columns.state(row)))
-    return describe(columns, invariants, columns.state(columns.initial()), tuple(steps))
+    return recorded(columns, invariants, columns.state(columns.initial()), tuple(steps))
 
 
 def _edges(found: RowSet, bad: int) -> Iterator[tuple[int, int]]:
@@ -71,7 +70,7 @@ def _step_into(columns: Columns, symmetry: Symmetry, row: Rows, orbit: Rows) -> 
     raise AssertionError("no step leads into the next orbit: the symmetry is none")
 
 
-def describe(
+def recorded(
     columns: Columns, invariants: list[Invariant], initial: State, steps: tuple[Step, ...]
 ) -> Counterexample:
     """The record of a run at whose end one of these invariants is false: the first of them."""
@@ -79,34 +78,7 @@ def describe(
     sizes = {sort: scope.size(sort.name) for sort in model.sorts}
     last = steps[-1].state if steps else initial
     broken = next(i for i in invariants if not evaluate(i.formula, last, sizes))  # type: ignore[arg-type]
-    parts = conjuncts(broken.formula)
-    false = tuple(plain(p) for p in parts if not evaluate(p, last, sizes))  # type: ignore[arg-type]
-    return Counterexample(
-        source="spec",
-        machine=f"{model.name} {scope}",
-        switches=tuple(sorted(model.switches)),
-        initial=initial,
-        steps=steps,
-        violated=broken.id,
-        sentence=broken.sentence,
-        formula=plain(broken.formula),
-        false_parts=false,
-        shortest=True,
-        sorts=_sorts(model),
+    machine = f"{model.name} {scope}"
+    return describe(
+        model, sizes, broken, initial, steps, source="spec", machine=machine, shortest=True
     )
-
-
-def _sorts(model: Model) -> dict[str, tuple[str, ...]]:
-    """The names of the sorts of every field's arguments and value, and of every parameter."""
-    names = {n: (*(s.name for s in f.args), *_element(f.type)) for n, f in model.fields.items()}
-    for operation in model.operations.values():
-        for parameter, type in operation.params.items():
-            value = type.type if isinstance(type, FunctionOf) else type
-            names[f"{operation.name}.{parameter}"] = _element(value)
-    return {name: sorts for name, sorts in names.items() if sorts}
-
-
-def _element(type: object) -> tuple[str, ...]:
-    if isinstance(type, Option):
-        return (type.of.name,)
-    return (type.name,) if isinstance(type, Sort) else ()

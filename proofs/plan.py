@@ -15,6 +15,7 @@ from proofs.explorer import Exploration, Limit, explore
 from proofs.options import BadOptionError, Options
 from proofs.result import Result, Task
 from proofs.verdict import Verdict
+from spec.columns import compile as compile_columns
 from spec.language import Model
 from spec.scope import Scope
 from spec.stack import SWITCHES, stack
@@ -125,30 +126,53 @@ def sources(*packages: str) -> bytes:
 
 
 def _explore(switches: frozenset[str], scope: Scope) -> tuple[Result, ...]:
+    """Search once for all invariants; where one falls, again without it, so that each that falls
+    has a shortest counterexample of its own."""
     model = stack.build(switches)
-    found = explore(model, scope, limit=Limit(seconds=_PATIENCE))
-    return tuple(_explored(found, scope, id) for id in found.invariants)
+    columns = compile_columns(model, scope)
+    left = tuple(invariant.id for invariant in columns.invariants)
+    results: list[Result] = []
+    while left:
+        limit = Limit(seconds=_PATIENCE)
+        try:
+            found = explore(model, scope, invariants=left, limit=limit, columns=columns)
+        except OverflowError as error:
+            return (*results, *(_overflown(scope, id, error) for id in left))
+        fallen = found.counterexample.violated if found.counterexample else None
+        if fallen is None:
+            return (*results, *(_explored(found, scope, id) for id in left))
+        results.append(_explored(found, scope, fallen))
+        left = tuple(id for id in left if id != fallen)
+    return tuple(results)
 
 
 def _explored(found: Exploration, scope: Scope, id: str) -> Result:
-    counterexample = found.counterexample
-    verdict, detail = found.verdict, ""
-    if counterexample is not None and counterexample.violated != id:
-        # The search ended at another invariant's fall: of this one it says nothing.
-        verdict, counterexample = Verdict.UNDETERMINED, None
-        detail = f"the search ended when {found.counterexample.violated} fell"  # type: ignore[union-attr]
-    elif verdict is Verdict.UNDETERMINED:
-        detail = f"stopped ({found.stopped}) after {found.states:,} states"
-    cpus, vectors, irqs = (scope.sizes[s] for s in ("Cpu", "Vector", "Irq"))
-    extra = " with ISA" if scope.rigid.get("isa_irq") else ""
+    stopped = f"stopped ({found.stopped}) after " if found.verdict is Verdict.UNDETERMINED else ""
+    detail = f"{stopped}{found.states:,} states, {found.transitions:,} transitions"
     return Result(
         subject=id,
         check=f"explorer {scope}",
         method="explorer",
-        verdict=verdict,
+        verdict=found.verdict,
         seconds=found.seconds,
         solver=f"numpy {np.__version__}",
-        bound=f"{cpus}x{vectors}x{irqs}{extra} ({found.states:,} states)",
-        detail=detail,
-        counterexample=counterexample,
+        bound=_described(scope),
+        detail=f"{detail}, {found.depth} operations deep",
+        counterexample=found.counterexample,
     )
+
+
+def _overflown(scope: Scope, id: str, error: OverflowError) -> Result:
+    return Result(
+        subject=id,
+        check=f"explorer {scope}",
+        method="explorer",
+        verdict=Verdict.UNDETERMINED,
+        seconds=0.0,
+        solver=f"numpy {np.__version__}",
+        detail=f"a counter has run away: {error}",
+    )
+
+
+def _described(scope: Scope) -> str:
+    return f"{scope} with ISA" if scope.rigid.get("isa_irq") else str(scope)
