@@ -365,9 +365,10 @@ class State:
 
     def _gather(self, f: Field, term: Term, path: list[Term]) -> Term:
         """A counter that every element of an `each` block changes: add up the changes."""
-        change = ite(and_(*path), add(term, lift(0) - self.get(f, ())), 0)
+        change = add(term, lift(0) - self.get(f, ()))
         if f.name in (t.args[0] for t in _reads(change)):
             raise ValueError(f"{f.name}: its change in an each block depends on its value")
+        change = ite(and_(*path), change, 0)
         for bound, _ in self._each:
             change = quantified("sum", (bound,), change)
         # Not `get`: outside the block nothing is known of what the block is about.

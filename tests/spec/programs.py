@@ -175,13 +175,13 @@ class Programmer(Maker):
 
     def program(self, depth: int = 2) -> tuple[Statement, ...]:
         """A few statements; the first may require something."""
-        begin = (Require(self.bool_(2, {})),) if self.one_of([True, False]) else ()
-        return (*begin, *self.block(depth, {}, None))
+        begin = (Require(self.bool_(1, {})),) if self.one_of([True, False]) else ()
+        return (*begin, *self.block(depth, {}, None), self.put({}, None))
 
     def block(
         self, depth: int, bound: Mapping[str, Sort], each: tuple[str, Sort] | None
     ) -> tuple[Statement, ...]:
-        return tuple(self.statement(depth, bound, each) for _ in range(self.one_of([1, 2, 3])))
+        return tuple(self.statement(depth, bound, each) for _ in range(self.one_of([1, 1, 2])))
 
     def statement(
         self, depth: int, bound: Mapping[str, Sort], each: tuple[str, Sort] | None
@@ -192,7 +192,7 @@ class Programmer(Maker):
             case "require":
                 return Require(self.bool_(1, bound))
             case "when":
-                return When(self.bool_(2, bound), self.block(depth - 1, bound, each))
+                return When(self.bool_(1, bound), self.block(depth - 1, bound, each))
             case "each" if each is None:
                 sort = self.one_of([A, B])
                 inner = {**bound, "e": sort}
@@ -205,9 +205,9 @@ class Programmer(Maker):
             return self.put_each(bound, *each)
         name = self.one_of([n for n in FIELDS if n != "rigid_b"])
         args, type = FIELDS[name]
-        index = tuple(self.element(sort, 2, bound) for sort in args)
+        index = tuple(self.element(sort, 1, bound) for sort in args)
         add = isinstance(type, Int) and self.one_of([True, False])
-        return Put(name, index, self.make(INT if add else type, 2, bound), add)
+        return Put(name, index, self.make(INT if add else type, 1, bound), add)
 
     def put_each(self, bound: Mapping[str, Sort], name: str, sort: Sort) -> Put:
         """A write that no two elements do to one place, or a counter that all of them change."""
@@ -220,8 +220,8 @@ class Programmer(Maker):
             while "total" in names_in(change):
                 change = self.number(1, bound)
             return Put(field, (), change, add=True)
-        index = tuple(own if s == sort else self.element(s, 2, bound) for s in args)
-        return Put(field, index, self.make(type, 2, bound))
+        index = tuple(own if s == sort else self.element(s, 1, bound) for s in args)
+        return Put(field, index, self.make(type, 1, bound))
 
 
 @st.composite
