@@ -33,8 +33,11 @@ from spec.terms import TRUE, Term, subterms, transform
 
 SOLVER = f"z3 {z3.get_version_string()}"
 ASSUMED = ("finitely many CPUs, vectors and irqs",)
-_TIERS = (1, 4, 8, 14, 24, None)
-"""How many premises are tried, from few to all."""
+_TIERS: tuple[tuple[bool, int | None], ...] = (
+    (False, 1), (False, 4), (False, 8), (True, 10), (False, 14), (True, 18), (False, 24), (False, None),
+)  # fmt: skip
+"""How many premises are tried, from few to all, and whether the lemmas go first: the invariants
+that are there only because the others need them."""
 
 _BUDGETS = (200_000, 3_000_000)
 """What one query may cost, in the solver's own count of work, so that no verdict depends on how busy
@@ -259,26 +262,29 @@ def _premises_for(obligation: Obligation, part: Term, budget: int) -> frozenset[
     """The invariants from which a part of the goal was proved; None if it was not.
 
     Few premises first: a proof from few is found in milliseconds and is a proof all the same."""
-    ranked = _ranked(obligation, part)
-    for tier, size in enumerate(_TIERS):
-        premises = ranked[:size]
-        if tier and len(premises) == len(ranked[: _TIERS[tier - 1]]):
+    tried: set[frozenset[str]] = set()
+    for lemmas_first, size in _TIERS:
+        premises = _ranked(obligation, part, lemmas_first)[:size]
+        names = frozenset(i.id for i in premises)
+        if names in tried:
             continue
+        tried.add(names)
         # Instantiation by patterns finds the proofs; models are tried where all else is spent.
         for mbqi in (False, True) if size is None and budget == _BUDGETS[-1] else (False,):
             if _proved(obligation, part, premises, budget, mbqi=mbqi):
-                return frozenset(i.id for i in premises)
+                return names
     return None
 
 
-def _ranked(obligation: Obligation, part: Term) -> list[Invariant]:
+def _ranked(obligation: Obligation, part: Term, lemmas_first: bool) -> list[Invariant]:
     """The premises, those first that speak of what the goal speaks of and of little else."""
     goal = _fields_of(part) | _fields_of(obligation.invariant.formula)
     goal = goal.union(*map(_fields_of, obligation.facts))
 
-    def score(invariant: Invariant) -> tuple[bool, float]:
+    def score(invariant: Invariant) -> tuple[bool, bool, float]:
         own = _fields_of(invariant.formula)
-        return invariant is not obligation.invariant, -len(own & goal) / max(1, len(own))
+        lemma = lemmas_first and not invariant.id.rpartition("-")[2].isdigit()
+        return invariant is not obligation.invariant, not lemma, -len(own & goal) / max(1, len(own))
 
     return sorted(obligation.premises, key=score)
 
