@@ -13,6 +13,7 @@ stack = vectors
 """The uppermost layer."""
 
 SWITCHES: Mapping[str, str] = {
+    "E0": "a caller frees a bit that is not set",
     "H1": "a CPU goes offline while a move from it is unfinished, and the old vector is forgotten",
     "H2": "a CPU goes offline on which an irq that was never started owns a vector",
     "H3": "managed slots are reserved on a CPU that is away: the same as MX-D1",

@@ -512,9 +512,9 @@ def spurious(s: State, cpu: Term, vector: Term) -> None:
     vector_spurious(s, cpu, vector)
 
 
-@vectors.operation(only_with="MX-D3", cpu=CPU, bit=VECTOR)
+@vectors.operation(only_with="E0", cpu=CPU, bit=VECTOR)
 def double_free(s: State, cpu: Term, bit: Term) -> None:
-    """v5.10: a caller frees a bit that is not set, and the counters move."""
+    """A caller frees a bit that is not set, against E0: in v5.10 the counters move (MX-D3)."""
     _calm(s)
     s.require(s.allocatable[bit], ~s.alloc_map[cpu, bit], ~s.system_map[bit], s.initialized[cpu])
     s.require(~s.managed_map[cpu, bit])

@@ -103,9 +103,9 @@ def test_a_counterexample_is_a_real_run(defect: str, actions: int) -> None:
     replay(model, scope, found)
 
 
-@pytest.mark.parametrize("switch", ["H1", "H2", "H7", "MX-D1", "MX-D3"])
+@pytest.mark.parametrize("switch", ["H1", "H2", "H7", "MX-D1", "MX-D3 E0"])
 def test_historic_defects_are_found_by_real_runs(switch: str) -> None:
-    model, scope = vectors.build(frozenset({switch})), Scope.parse("2x2x1")
+    model, scope = vectors.build(frozenset(switch.split())), Scope.parse("2x2x1")
     plain, reduced = (explore(model, scope, symmetry=s).counterexample for s in (False, True))
     assert plain is not None and reduced is not None
     assert len(plain.steps) == len(reduced.steps)
