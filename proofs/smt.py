@@ -104,9 +104,11 @@ class Reading:
                 yield z3.Distinct(*elements)
 
     def membership(self, type: Type, value: Any) -> Any:
-        """A value of a sort of fixed size is one of its elements."""
+        """A value of a sort of fixed size is one of its elements, of an enumeration a member."""
         if isinstance(type, Option):
             return self.membership(type.of, value.value)
+        if isinstance(type, Enum):
+            return z3.And(value >= 0, value < len(type.members))
         if isinstance(type, Sort) and type.name in self.sizes:
             return z3.Or(*(value == e for e in self.elements(type)))
         return z3.BoolVal(True)
@@ -302,6 +304,11 @@ class Sums:
         def leaf(node: Term, args: tuple[Any, ...]) -> Term | None:
             if node.op != "sum":
                 return None
+            # The rules below look at one element's summand, and find in it all that can change.
+            if len(args) > 2:
+                raise ValueError(f"a sum over several variables: {node!r}")
+            if self.mentioned(args[-1]):
+                raise ValueError(f"a sum of sums: {node!r}")
             return self._function(args[0], args[-1], suffix)
 
         return transform(term, leaf)

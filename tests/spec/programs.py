@@ -158,9 +158,23 @@ def model(
 
     layer.action(None, **parameters)(happen)
     layer.operation(None, **parameters)(happen)
+    layer.operation(None, a=A, b=B)(touch_all)
     for k, formula in enumerate(formulas):
         layer.invariant(f"R{k}", "random")(partial(_stated, formula))
     return layer.build()
+
+
+def touch_all(s: Symbolic, a: Term, b: Term) -> None:
+    """Write every field that may be written: the columns store what some operation writes."""
+    for name, (args, type) in FIELDS.items():
+        if name != "rigid_b":
+            index = tuple(a if sort == A else b for sort in args)
+            now = _now(s, name, index)
+            if index:
+                getattr(s, name)[index] = now
+            else:
+                setattr(s, name, now)
+            assert now.type == type
 
 
 def _stated(formula: Term, _: Symbolic) -> Term:
@@ -229,10 +243,10 @@ def programs(
     draw: Callable[[Any], Any],
     parameters: Mapping[str, Parameter] = PARAMETERS,
     ordered: bool = True,
-    chosen: bool = True,
+    absent: bool = True,
 ) -> tuple[Statement, ...]:
     """Random programs over the fields and parameters of the random trees."""
-    return Programmer(draw, parameters, ordered=ordered, chosen=chosen).program()
+    return Programmer(draw, parameters, ordered=ordered, absent=absent).program()
 
 
 __all__ = ["Each", "Programmer", "Put", "Require", "When", "model", "programs", "run"]

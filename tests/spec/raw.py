@@ -200,8 +200,9 @@ def names_in(raw: Raw) -> set[str]:
 class Maker:
     """Draws trees of bounded depth.
 
-    Bound variables take their names from a short list and from the parameters', so that they
-    shadow one another. `ordered` allows comparing elements, `chosen` an element by a condition."""
+    Bound variables take their names from a short list that the sorts share, and from the parameter
+    of their sort, so that they shadow one another. `ordered` allows comparing elements, `chosen` an
+    element by a condition, `absent` calling a function parameter with none."""
 
     def __init__(
         self,
@@ -210,9 +211,10 @@ class Maker:
         *,
         ordered: bool = True,
         chosen: bool = True,
+        absent: bool = True,
     ) -> None:
         self.draw, self.parameters = draw, parameters
-        self.ordered, self.chosen = ordered, chosen
+        self.ordered, self.chosen, self.absent = ordered, chosen, absent
 
     def one_of(self, options: Sequence[Any]) -> Any:
         return options[self.draw(st.integers(0, len(options) - 1))]
@@ -275,7 +277,8 @@ class Maker:
         return Raw("const", (self.one_of([True, False]),), BOOL)
 
     def binder(self, op: str, type: Type, depth: int, bound: Mapping[str, Sort]) -> Raw:
-        name, sort = self.one_of(["x", "x", "y", "x'", "a", "b"]), self.one_of([A, B])
+        sort = self.one_of([A, B])
+        name = self.one_of(["x", "x", "y", "x'", "a" if sort == A else "b"])
         inner = {**bound, name: sort}
         if op == "sum":
             body = self.number(depth, inner)
@@ -289,10 +292,7 @@ class Maker:
     def position(self, sort: Sort, bound: Mapping[str, Sort]) -> Raw:
         """A variable of the sort."""
         free = [n for n, t in self.parameters.items() if t == sort and n not in bound]
-        names = [n for n, t in bound.items() if t == sort] + free
-        if not names:  # every one is shadowed by a variable of the other sort
-            names = ["z"]
-        return Raw("var", (self.one_of(names),), sort)
+        return Raw("var", (self.one_of([n for n, t in bound.items() if t == sort] + free),), sort)
 
     def element(self, sort: Sort, depth: int, bound: Mapping[str, Sort]) -> Raw:
         d = depth - 1
@@ -342,7 +342,8 @@ class Maker:
         return Raw("read", (name, index), own)
 
     def call(self, name: str, type: Type, depth: int, bound: Mapping[str, Sort]) -> Raw:
-        return Raw("apply", (name, (self.element(A, depth, bound),)), type)
+        index = self.element(A, depth, bound) if self.absent else self.position(A, bound)
+        return Raw("apply", (name, (index,)), type)
 
 
 @st.composite
@@ -353,9 +354,11 @@ def trees(
     parameters: Mapping[str, Parameter] = PARAMETERS,
     ordered: bool = True,
     chosen: bool = True,
+    absent: bool = True,
 ) -> Raw:
     """Random trees of a type over the fields and parameters above."""
-    return Maker(draw, parameters, ordered=ordered, chosen=chosen).make(type, depth, {})
+    maker = Maker(draw, parameters, ordered=ordered, chosen=chosen, absent=absent)
+    return maker.make(type, depth, {})
 
 
 @st.composite
@@ -397,8 +400,8 @@ def draw_state(draw: Callable[[Any], Any], sizes: Sizes) -> State:
 def draw_names(
     draw: Callable[[Any], Any], sizes: Sizes, parameters: Mapping[str, Parameter] = PARAMETERS
 ) -> dict[str, Any]:
-    """A value for each parameter, and for the variable that stands in for a shadowed one."""
-    names: dict[str, Any] = {"z": 0}
+    """A value for each parameter."""
+    names: dict[str, Any] = {}
     for name, type in parameters.items():
         if isinstance(type, FunctionOf):
             names[name] = {k: draw(values(type.type, sizes)) for k in range(sizes[A])}
