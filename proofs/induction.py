@@ -29,19 +29,20 @@ from proofs.result import Result
 from proofs.smt import Reading, Sums
 from proofs.verdict import Verdict
 from spec.language import Action, Field, Invariant, Model, Theorem
-from spec.terms import TRUE, Term, subterms, transform
+from spec.terms import TRUE, Option, Term, default, eq, ite, none, subterms, transform
 
 SOLVER = f"z3 {z3.get_version_string()}"
 ASSUMED = ("finitely many CPUs, vectors and irqs",)
 _TIERS: tuple[tuple[bool, int | None], ...] = (
-    (False, 1), (False, 4), (False, 8), (True, 10), (False, 14), (True, 18), (False, 24), (False, None),
+    (False, 1), (False, 4), (False, 8), (True, 10), (False, 14), (True, 18), (False, 24),
+    (False, None),
 )  # fmt: skip
 """How many premises are tried, from few to all, and whether the lemmas go first: the invariants
 that are there only because the others need them."""
 
 _BUDGETS = (200_000, 3_000_000)
-"""What one query may cost, in the solver's own count of work, so that no verdict depends on how busy
-the machine is: about 0.1 s and 3 s. Between the two comes the refutation in a scope."""
+"""What one query may cost, in the solver's own count of work, so that no verdict depends on how
+busy the machine is: about 0.1 s and 3 s. Between the two comes the refutation in a scope."""
 
 _SCOPES: tuple[Mapping[str, int], ...] = (
     {"Cpu": 2, "Vector": 2, "Irq": 2},
@@ -96,7 +97,8 @@ def parts(formula: Term) -> tuple[Term, ...]:
 
 
 @functools.cache
-def _context(switches: frozenset[str]) -> Context:
+def context_of(switches: frozenset[str]) -> Context:
+    """The specification under these switches."""
     from spec.stack import stack
 
     return Context.of(stack.build(switches))
@@ -134,17 +136,7 @@ def prove(
     switches: frozenset[str], name: str, only: frozenset[str] | None = None
 ) -> tuple[Result, ...]:
     """The obligations of one action (or of INITIALLY or FOLLOWS), one result an invariant."""
-    context = _context(switches)
-    chosen = [i for i in context.model.invariants if only is None or i.id in only]
-    if name == INITIALLY:
-        return tuple(_initially(context, i) for i in chosen)
-    if name == FOLLOWS:
-        return tuple(_follows(context, i) for i in chosen if i.follows)
-    if name == THEOREMS:
-        theorems = context.model.theorems
-        return tuple(_holds(context, t) for t in theorems if only is None or t.id in only)
-    action = context.model.actions[name]
-    return tuple(_kept(context, action, i) for i in chosen if not i.follows)
+    return tuple(map(discharge, obligations(context_of(switches), name, only)))
 
 
 @dataclass(frozen=True)
@@ -160,76 +152,106 @@ class Obligation:
     facts: tuple[Term, ...]
     """What is known besides the premises: axioms and guard."""
 
+    def known(self, part: Term, premises: Sequence[Invariant]) -> list[Term]:
+        """The formulas from which a part of the goal is to follow: facts, premises, and the rules
+        of the sums that they speak of."""
+        sums, action = self.context.sums, self.action
+        known = [*self.facts, *(self.context.before[i.id] for i in premises)]
+        names = sums.mentioned(part)
+        known += sums.rules(names.union(*map(sums.mentioned, known)))
+        if action is not None and names:
+            fields = self.context.model.fields
+            known += sums.update_rule(names, action, fields)
+            known += (action.after(fields, rule) for rule in sums.rules(names, "'"))
+        return known
 
-def _kept(context: Context, action: Action, invariant: Invariant) -> Result:
-    check = f"induction {action.name}"
-    if context.untouched(invariant, action):
-        return Result(
-            invariant.id, check, "induction", Verdict.PROVED, 0.0, "", assumed=ASSUMED,
-            detail="the action writes nothing that the invariant reads",
-        )  # fmt: skip
-    goal = action.after(context.model.fields, context.after[invariant.id])
+
+def obligations(
+    context: Context, name: str, only: frozenset[str] | None = None
+) -> Iterator[Obligation]:
+    """What must be proved about one action (or INITIALLY, FOLLOWS or THEOREMS), in order."""
+    if name == THEOREMS:
+        theorems = (t for t in context.model.theorems if only is None or t.id in only)
+        yield from (_holds(context, t) for t in theorems)
+        return
+    chosen = [i for i in context.model.invariants if only is None or i.id in only]
+    if name == INITIALLY:
+        yield from (_initially(context, i) for i in chosen)
+    elif name == FOLLOWS:
+        yield from (_follows(context, i) for i in chosen if i.follows)
+    else:
+        action = context.model.actions[name]
+        yield from (_kept(context, action, i) for i in chosen if not i.follows)
+
+
+def _kept(context: Context, action: Action, invariant: Invariant) -> Obligation:
+    goal = TRUE
+    if not context.untouched(invariant, action):
+        goal = action.after(context.model.fields, context.after[invariant.id])
     facts = (*context.axioms, context.sums.abstract(action.enabled))
-    return _discharge(
-        Obligation(context, invariant, check, goal, action, context.model.invariants, facts)
-    )
+    check = f"induction {action.name}"
+    return Obligation(context, invariant, check, goal, action, context.model.invariants, facts)
 
 
-def _initially(context: Context, invariant: Invariant) -> Result:
+def _initially(context: Context, invariant: Invariant) -> Obligation:
     fields, sums = context.model.fields, context.sums
     goal = sums.abstract(_at_start(fields, invariant.formula))
     facts = tuple(sums.abstract(_at_start(fields, a)) for a in context.model.axioms)
-    return _discharge(Obligation(context, invariant, "induction initially", goal, None, (), facts))
+    return Obligation(context, invariant, "induction initially", goal, None, (), facts)
 
 
 def _at_start(fields: Mapping[str, Field], term: Term) -> Term:
     def leaf(node: Term, args: tuple[object, ...]) -> Term | None:
-        if node.op == "read" and not fields[node.args[0]].rigid:
-            return fields[node.args[0]].initial
-        return None
+        if node.op != "read" or fields[node.args[0]].rigid:
+            return None
+        field = fields[node.args[0]]
+        start = field.initial
+        for index in args[1:]:
+            if isinstance(index, Term) and isinstance(index.type, Option):
+                start = ite(eq(index, none(index.type.of)), default(field.type), start)
+        return start
 
     return transform(term, leaf)
 
 
-def _follows(context: Context, invariant: Invariant) -> Result:
+def _follows(context: Context, invariant: Invariant) -> Obligation:
     others = tuple(i for i in context.model.invariants if not i.follows)
     goal = context.before[invariant.id]
     check = "induction follows"
-    return _discharge(Obligation(context, invariant, check, goal, None, others, context.axioms))
+    return Obligation(context, invariant, check, goal, None, others, context.axioms)
 
 
-def _holds(context: Context, theorem: Theorem) -> Result:
+def _holds(context: Context, theorem: Theorem) -> Obligation:
     sums = context.sums
     claim = Invariant(theorem.id, theorem.sentence, theorem.formula)
     goal, guard = sums.abstract(theorem.formula), sums.abstract(theorem.guard)
     check = f"theorem {theorem.name}"
     facts = (*context.axioms, guard)
-    return _discharge(
-        Obligation(context, claim, check, goal, None, context.model.invariants, facts)
-    )
+    return Obligation(context, claim, check, goal, None, context.model.invariants, facts)
 
 
-def _discharge(obligation: Obligation) -> Result:
+def discharge(obligation: Obligation) -> Result:
+    """Prove an obligation, refute it, or say that neither was done."""
     start = time.perf_counter()
     action, invariant = obligation.action, obligation.invariant
     verdict = Verdict.PROVED
     found: Counterexample | None = None
     used: set[str] = set()
     for number, part in enumerate(parts(obligation.goal)):
-        premises = _premises_for(obligation, part, _BUDGETS[0])
+        premises = premises_for(obligation, part, _BUDGETS[0])
         if premises is None:
             found = _refutation(obligation, number)
             if found is not None:
                 verdict = Verdict.REFUTED
                 break
-            premises = _premises_for(obligation, part, _BUDGETS[1])
+            premises = premises_for(obligation, part, _BUDGETS[1])
         if premises is None:
             verdict = Verdict.UNDETERMINED
             break
         used |= premises
     hazards = () if action is None else tuple(f"no {a.switch}" for a in action.assumptions)
     detail = {
-        Verdict.PROVED: f"from {', '.join(sorted(used))}" if used else "",
+        Verdict.PROVED: f"from {', '.join(sorted(used))}" if used else _by_itself(obligation),
         Verdict.REFUTED: "the first state need not be reachable",
         Verdict.UNDETERMINED: f"unknown within {_BUDGETS[-1]:,} units of the solver's work",
     }[verdict]
@@ -239,11 +261,20 @@ def _discharge(obligation: Obligation) -> Result:
         method=obligation.check.split()[0],
         verdict=verdict,
         seconds=time.perf_counter() - start,
-        solver=SOLVER,
+        solver="" if obligation.goal is TRUE else SOLVER,
         assumed=ASSUMED + hazards,
         detail=detail,
         counterexample=found,
     )
+
+
+def _by_itself(obligation: Obligation) -> str:
+    action = obligation.action
+    if obligation.goal is not TRUE or action is None:
+        return ""
+    if obligation.context.untouched(obligation.invariant, action):
+        return "the action writes nothing that the invariant reads"
+    return "what the action writes says so"
 
 
 def _refutation(obligation: Obligation, part: int) -> Counterexample | None:
@@ -258,7 +289,7 @@ def _refutation(obligation: Obligation, part: int) -> Counterexample | None:
     return None
 
 
-def _premises_for(obligation: Obligation, part: Term, budget: int) -> frozenset[str] | None:
+def premises_for(obligation: Obligation, part: Term, budget: int) -> frozenset[str] | None:
     """The invariants from which a part of the goal was proved; None if it was not.
 
     Few premises first: a proof from few is found in milliseconds and is a proof all the same."""
@@ -292,17 +323,8 @@ def _ranked(obligation: Obligation, part: Term, lemmas_first: bool) -> list[Inva
 def _proved(
     obligation: Obligation, part: Term, premises: Sequence[Invariant], budget: int, *, mbqi: bool
 ) -> bool:
-    context, action = obligation.context, obligation.action
-    known = [*obligation.facts, *(context.before[i.id] for i in premises)]
-    names = context.sums.mentioned(part)
-    pertinent = names.union(*map(context.sums.mentioned, known))
-    known += context.sums.rules(pertinent)
-    if action is not None and names:
-        fields = context.model.fields
-        known += context.sums.update_rule(names, action, fields)
-        known += (action.after(fields, rule) for rule in context.sums.rules(names, "'"))
-    reading = context.reading
-    formulas = [reading.closed(term) for term in known]
+    reading = obligation.context.reading
+    formulas = [reading.closed(term) for term in obligation.known(part, premises)]
     return _unsatisfiable([*formulas, z3.Not(reading.closed(part))], budget, mbqi=mbqi)
 
 
