@@ -27,10 +27,10 @@ from spec.columns import compile as compile_columns
 from spec.language import Invariant, Model
 from spec.scope import Scope
 
-_BLOCK = 1 << 14
+_BLOCK = 1 << 17
 """States expanded at a time: their columns fit the second-level cache."""
 
-_BATCH = 1 << 16
+_BATCH = 1 << 17
 """Successors gathered before they are looked up together."""
 
 

@@ -9,6 +9,7 @@ every batch against all that is stored.
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import numba
@@ -21,60 +22,97 @@ _MOST = 2**32 - 2
 """A slot has 32 bits for the number of a row, and 0 means that it is empty."""
 
 
+class _Growing:
+    """An array that grows in place. Memory that was never written costs nothing, and large pages
+    spare the processor a second miss for each access out of the blue."""
+
+    def __init__(self, dtype: npt.DTypeLike, width: int, size: int) -> None:
+        self._dtype, self._width = np.dtype(dtype), width
+        self._memory = self._map(size)
+
+    def _map(self, size: int) -> mmap.mmap:
+        # Private, because a shared mapping is a file of its first size: it cannot grow.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        memory = mmap.mmap(-1, size * self._width * self._dtype.itemsize, flags=flags)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        return memory
+
+    def array(self) -> npt.NDArray[Any]:
+        """All of it. No array of before may be alive when it grows."""
+        return np.frombuffer(self._memory, dtype=self._dtype).reshape(-1, self._width)
+
+    def grow(self, size: int) -> None:
+        """Make room for `size` rows."""
+        try:
+            self._memory.resize(size * self._width * self._dtype.itemsize)
+        except (SystemError, ValueError):  # a system that cannot move pages: copy
+            old = self._memory
+            self._memory = self._map(size)
+            self._memory[: len(old)] = old[:]
+
+
 class RowSet:
     """Rows and, for each, where it came from: the number of another row and of one of `instances`
     ways to come from it."""
 
     def __init__(self, width: int, instances: int) -> None:
+        few = 1 << 12
+        number = np.uint16 if instances <= 1 << 16 else np.uint32
         self.count = 0
-        self.rows: Rows = np.empty((1 << 12, width), dtype=np.uint64)
-        self.parents = np.empty(1 << 12, dtype=np.uint32)
-        self.instances: npt.NDArray[Any] = np.empty(
-            1 << 12, dtype=np.uint16 if instances <= 1 << 16 else np.uint32
-        )
-        self._slots = np.zeros(1 << 13, dtype=np.uint64)
-        self._hashes = np.empty(0, dtype=np.uint64)
-        self._known = np.empty(0, dtype=np.uint64)
+        self._memory = [
+            _Growing(np.uint64, width, few),
+            _Growing(np.uint32, 1, few),
+            _Growing(number, 1, few),
+        ]
+        self._slots = _Growing(np.uint64, 1, 2 * few)
+        self._capacity, self._slot_count = few, 2 * few
+
+    @property
+    def rows(self) -> Rows:
+        """The rows in the order in which they came, and room for more."""
+        return self._memory[0].array()
+
+    @property
+    def parents(self) -> npt.NDArray[np.uint32]:
+        """For each row, the row that it came from."""
+        return self._memory[1].array()[:, 0]
+
+    @property
+    def instances(self) -> npt.NDArray[Any]:
+        """For each row, the way in which it came from there."""
+        return self._memory[2].array()[:, 0]
 
     def add(self, rows: Rows, parents: npt.NDArray[Any], instances: npt.NDArray[Any]) -> int:
         """Store the rows that are new, the first of equal ones, and answer how many there were.
         OverflowError at 2**32 - 2 rows."""
-        size = len(rows)
-        self._reserve(self.count + size)
-        if len(self._hashes) < size:
-            self._hashes = np.empty(size, dtype=np.uint64)
-            self._known = np.empty(size, dtype=np.uint64)
-        _look(rows, self.rows, self._slots, self._hashes, self._known)
+        self._reserve(self.count + len(rows))
         before = self.count
         self.count = int(
-            _insert(
-                rows, parents, instances, self._hashes, self._known,
-                self.rows, self.parents, self.instances, self._slots, self.count,
+            _add(
+                rows, parents, instances,
+                self.rows, self.parents, self.instances, self._slots.array()[:, 0], before,
             )
         )  # fmt: skip
         return self.count - before
 
     def bytes(self) -> int:
         """The memory held for the rows, for where they came from and for the table."""
-        origin = self.parents.itemsize + self.instances.itemsize
-        used = self.rows[: self.count].nbytes + origin * self.count
-        return used + self._slots.nbytes
+        row: int = sum(memory.array()[0].nbytes for memory in self._memory)
+        return row * self.count + 8 * self._slot_count
 
     def _reserve(self, wanted: int) -> None:
         if wanted > _MOST:
             raise OverflowError("more states than a search can number")
-        if wanted > len(self.parents):
-            size = max(wanted, len(self.parents) * 5 // 4)
-            # In place: nothing is copied where the system can move pages.
-            self.rows.resize((size, self.rows.shape[1]), refcheck=False)
-            self.parents.resize(size, refcheck=False)
-            self.instances.resize(size, refcheck=False)
-        if 8 * wanted > 5 * len(self._slots):
-            size = len(self._slots)
-            while 8 * wanted > 5 * size:
-                size *= 2
-            self._slots = np.zeros(size, dtype=np.uint64)
-            _refill(self.rows, self.count, self._slots)
+        if wanted > self._capacity:
+            self._capacity = max(wanted, 2 * self._capacity)
+            for memory in self._memory:
+                memory.grow(self._capacity)
+        if 8 * wanted > 5 * self._slot_count:
+            while 8 * wanted > 5 * self._slot_count:
+                self._slot_count *= 2
+            self._slots = _Growing(np.uint64, 1, self._slot_count)
+            _refill(self.rows, self.count, self._slots.array()[:, 0])
 
 
 @numba.njit(inline="always")
@@ -88,7 +126,7 @@ def _hash(row):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _look(new, rows, slots, hashes, known):  # type: ignore[no-untyped-def]
+def _look(new, rows, slots, hashes, found, known):  # type: ignore[no-untyped-def]
     """Find rows that are where their hash says. Most are: the loops have no dependent steps, so
     that the processor waits for many cache lines at once, not for one after the other."""
     mask = np.uint64(slots.shape[0] - 1)
@@ -97,15 +135,15 @@ def _look(new, rows, slots, hashes, known):  # type: ignore[no-untyped-def]
     for k in range(new.shape[0]):
         h = _hash(new[k])
         hashes[k] = h
-        known[k] = slots[h & mask]
+        found[k] = slots[h & mask]
     for k in range(new.shape[0]):
-        slot = known[k]
+        slot = found[k]
         same = slot != np.uint64(0) and (slot >> thirty_two) == (hashes[k] >> thirty_two)
         if same:
             at = np.int64(slot & low) - 1
             for j in range(new.shape[1]):
                 same &= rows[at, j] == new[k, j]
-        known[k] = np.uint64(same)
+        known[k] = same
 
 
 @numba.njit(cache=True)
@@ -139,6 +177,26 @@ def _insert(  # type: ignore[no-untyped-def]
                 if same:
                     break
             at = (at + np.uint64(1)) & mask
+    return count
+
+
+_PIECE = 512
+"""Rows looked up together: the lines of the table that they need stay in the cache meanwhile."""
+
+
+@numba.njit(cache=True)
+def _add(new, parent, instance, rows, parents, instances, slots, count):  # type: ignore[no-untyped-def]
+    hashes = np.empty(_PIECE, dtype=np.uint64)
+    found = np.empty(_PIECE, dtype=np.uint64)
+    known = np.empty(_PIECE, dtype=np.bool_)
+    for start in range(0, new.shape[0], _PIECE):
+        stop = min(start + _PIECE, new.shape[0])
+        piece = new[start:stop]
+        _look(piece, rows, slots, hashes, found, known)
+        count = _insert(
+            piece, parent[start:stop], instance[start:stop], hashes, known,
+            rows, parents, instances, slots, count,
+        )  # fmt: skip
     return count
 
 

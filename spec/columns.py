@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from spec.instances import Instance, Transition, transitions
+from spec.instances import Instance, Transition, transitions, varying
 from spec.language import Invariant, Model
 from spec.layout import Layout, Place
 from spec.scope import Index, Scope, State, Value
@@ -49,7 +49,7 @@ class Columns:
     def __init__(self, model: Model, scope: Scope) -> None:
         words = Words()
         self.model, self.scope = model, scope
-        self.layout = Layout(model, scope, words)
+        self.layout = Layout(model, scope, words, varying(model, scope))
         formulas = Translator(scope, self.layout.fields, words, self.layout.store)
         for axiom in model.axioms:
             if formulas.bit(axiom, {}) is not words.true:

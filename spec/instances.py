@@ -7,7 +7,7 @@ constants: an operation that requires ``vector[irq] == bit`` need not look at `v
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -56,13 +56,51 @@ def domain(parameter: Parameter, scope: Scope) -> list[Value]:
     raise ValueError(f"a parameter of type {parameter} has no end of values")
 
 
+def varying(model: Model, scope: Scope) -> frozenset[str]:
+    """The fields to store: those that an operation can change.
+
+    An operation that no state enables, because of what is constant, changes nothing; a field that
+    is only ever set to what it is at first is constant. So this is a fixed point, from above."""
+    stored = frozenset(_written_by(model, model.operations.values()))
+    while True:
+        words = Words()
+        layout = Layout(model, scope, words, stored)
+        guards = Translator(scope, layout.fields, words, layout.store)
+        alive = (o for o in model.operations.values() if _can_happen(o, guards, words, scope))
+        fewer = stored & _written_by(model, alive)
+        if fewer == stored:
+            return stored
+        stored = fewer
+
+
+def _written_by(model: Model, operations: Iterable[Action]) -> frozenset[str]:
+    return frozenset(
+        name
+        for operation in operations
+        for name, writes in operation.writes.items()
+        for f in [model.fields[name]]
+        if not f.ghost and not f.transient and any(w.value is not f.initial for w in writes)
+    )
+
+
+def _can_happen(operation: Action, guards: Translator, words: Words, scope: Scope) -> bool:
+    return any(
+        guards.bit(operation.enabled, _environment(operation, params)) is not words.false
+        for params in _choices(operation, scope)
+    )
+
+
+def _choices(operation: Action, scope: Scope) -> Iterator[tuple[tuple[str, Value], ...]]:
+    domains = [domain(type, scope) for type in operation.params.values()]
+    for values in product(*domains):
+        yield tuple(zip(operation.params, values, strict=True))
+
+
 def transitions(model: Model, layout: Layout, words: Words) -> Iterator[Transition]:
     """Every instance of every operation that some state may enable, in the order of the model."""
     guards = Translator(layout.scope, layout.fields, words, layout.store)
     for operation in model.operations.values():
-        domains = [domain(type, layout.scope) for type in operation.params.values()]
-        for values in product(*domains):
-            params = tuple(zip(operation.params, values, strict=True))
+        for params in _choices(operation, layout.scope):
             env = _environment(operation, params)
             guard = guards.bit(operation.enabled, env)
             if guard is not words.false:
@@ -92,7 +130,7 @@ def _updates(
             for index in stored_index(f, layout.scope):
                 new = _written(translator, words, f, layout.store[name][index], index, writes, env)
                 for old, node in zip(layout.store[name][index], new, strict=True):
-                    if node is not old and node is not known.get(old):
+                    if old.op != "const" and node is not old and node is not known.get(old):
                         place = old.args[0]
                         assert isinstance(place, int)
                         changed[place] = node

@@ -4,7 +4,7 @@
 A *place* is one stored word: the mask of a Bool field over its last argument for one choice of the
 other arguments; the single bit that an Option or Sort field with at most one argument has there; a
 mask for each value where such a field has more arguments; a small number otherwise. Rigid,
-transient and ghost fields, and fields that no operation writes, have no places.
+transient and ghost fields, and fields that no operation changes, have no places.
 
 A *row* is a state as bytes, padded to 64-bit words. No place crosses a lane of 8, 16, 32 or 64
 bits, so that a column of states is unpacked with one shift and one mask of narrow words.
@@ -170,10 +170,9 @@ def decode_masks(
 class Layout:
     """The fields of a model in a scope: places for what operations write, else constants."""
 
-    def __init__(self, model: Model, scope: Scope, words: Words) -> None:
+    def __init__(self, model: Model, scope: Scope, words: Words, stored: frozenset[str]) -> None:
         self.scope = scope
         self.fields = {n: f for n, f in model.fields.items() if not f.ghost}
-        written = {name for operation in model.operations.values() for name in operation.writes}
         self.places: list[Place] = []
         self.store: dict[str, dict[Index, tuple[Node, ...]]] = {}
         self._number: dict[tuple[str, Index, int], int] = {}
@@ -181,7 +180,7 @@ class Layout:
             rigid = scope.rigid.get(name, {}) if f.rigid else {}
             indices = stored_index(f, scope)
             parts = range(_parts(f, scope))
-            make = self._place if name in written and not f.transient else self._constant
+            make = self._place if name in stored else self._constant
             self.store[name] = {
                 i: tuple(make(words, f, i, p, encode(f, i, p, scope, rigid)) for p in parts)
                 for i in indices
