@@ -14,7 +14,7 @@ from proofs.describe import describe, flat
 from proofs.smt import Reading
 from spec import evaluate
 from spec.language import Action, Field, FunctionOf, Invariant, Model, Parameter
-from spec.terms import Bool, Enum, Int, Option, Sort, Type
+from spec.terms import Bool, Enum, Int, Option, Sort, Term, Type
 
 Cell = bool | int | str | None
 
@@ -35,7 +35,7 @@ def find(
     solver = z3.Solver()
     solver.set(rlimit=budget)
     formulas = [*model.axioms, *(i.formula for i in model.invariants if i is not invariant)]
-    solver.add(*reading.distinctness(), *_membership(reading, model, action))
+    solver.add(*reading.distinctness(), *_membership(reading, model, action.params))
     solver.add(*(reading.of(f, {}) for f in (*formulas, invariant.formula, action.enabled)))
     after = action.after(model.fields, invariant.formula)
     conjuncts = after.args if after.op == "and" else (after,)
@@ -46,11 +46,36 @@ def find(
     return _record(model, action, invariant, sizes, Values(reading, solver.model(), sizes))
 
 
-def _membership(reading: Reading, model: Model, action: Action) -> Iterator[Any]:
+def impossible(
+    model: Model,
+    claims: Mapping[str, tuple[Term, Mapping[str, Parameter]]],
+    sizes: Mapping[str, int],
+) -> tuple[str, ...]:
+    """The names of the formulas, each over some parameters, that hold in no state of the scope that
+    obeys every invariant: an action or a theorem about states that do not exist says nothing."""
+    reading = Reading(sizes)
+    for sort in model.sorts:
+        reading.elements(sort)
+    solver = z3.Solver()
+    solver.add(*reading.distinctness(), *_membership(reading, model, {}))
+    solver.add(
+        *(reading.of(f, {}) for f in (*model.axioms, *(i.formula for i in model.invariants)))
+    )
+    never = []
+    for name, (formula, params) in claims.items():
+        solver.push()
+        solver.add(*_membership(reading, model, params), reading.of(formula, {}))
+        if solver.check() != z3.sat:
+            never.append(name)
+        solver.pop()
+    return tuple(never)
+
+
+def _membership(reading: Reading, model: Model, params: Mapping[str, Parameter]) -> Iterator[Any]:
     for field in model.fields.values():
         for _, cell in cells(reading, field):
             yield reading.membership(field.type, cell)
-    for name, type in action.params.items():
+    for name, type in params.items():
         for _, cell in parameter_cells(reading, name, type):
             yield reading.membership(type.type if isinstance(type, FunctionOf) else type, cell)
 
