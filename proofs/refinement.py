@@ -279,7 +279,7 @@ class LogMonitor:
             doing.append(self._section_irq)
         for other in doing:
             owed = self.state.get("pc", other)
-            if other != irq and not is_open(owed) and owed != "IDLE":
+            if other != irq and not is_open(owed) and owed not in _OVER:
                 return Violation(
                     item.line,
                     item.name,
@@ -296,7 +296,7 @@ class LogMonitor:
     def _note_what_is_owed(self, item: Logged, locked: bool) -> None:
         irq = item.fields["irq"]
         owed = self.state.get("pc", irq)
-        busy = not is_open(owed) and owed != "IDLE"
+        busy = not is_open(owed) and owed not in _OVER
         if item.task is not None:
             if busy:
                 self._doing[item.task] = irq
@@ -343,6 +343,9 @@ class LogMonitor:
             tuple(_written(e) for e in sorted(once, key=lambda e: e.line)),
         )
 
+
+_OVER: Final = ("IDLE", "RETRY")
+"""Nothing is owed; after a failed attempt another may follow, or none."""
 
 _OWED_OUTSIDE: Final = ("SETUP", "FAILED")
 """What is still owed when the section of vector_lock has ended: vector_setup."""

@@ -21,7 +21,7 @@ from spec.matrix import (
     spare_bit,
 )
 from spec.terms import BOOL, FALSE, Option, Term, and_, exists, forall, implies, ite, none, or_
-from spec.vectors import IRQ, PC, has_previous, has_vector, vectors
+from spec.vectors import IRQ, PC, has_previous, has_vector, idle, vectors
 
 MASK = FunctionOf((CPU,), BOOL)
 OPTION_CPU = Option(CPU)
@@ -55,7 +55,7 @@ def irq_alloc_descs(s: State, irq: Term, mask: Indexed, managed: Term) -> None:
 @vectors.action(irq=IRQ)
 def irq_free_descs(s: State, irq: Term) -> None:
     """The descriptor goes, with all that genirq kept in it."""
-    s.require(s.desc[irq], ~s.present[irq], s.pc[irq] == PC.IDLE)
+    s.require(s.desc[irq], ~s.present[irq], idle(s, irq))
     s.desc[irq] = False
     s.affinity_managed[irq] = False
     s.managed_shutdown[irq] = False
@@ -69,7 +69,7 @@ def irq_free_descs(s: State, irq: Term) -> None:
 @vectors.action(irq=IRQ)
 def irqd_clr_can_reserve(s: State, irq: Term) -> None:
     """The MSI core finds that the device cannot be masked (section 6.6, step 5)."""
-    s.require(s.present[irq], s.pc[irq] == PC.IDLE)
+    s.require(s.present[irq], idle(s, irq))
     s.irqd_can_reserve[irq] = False
 
 
@@ -77,7 +77,7 @@ def irqd_clr_can_reserve(s: State, irq: Term) -> None:
 def irq_domain_activate_irq(s: State, irq: Term) -> None:
     """ACTIVATED is set: the domain's activation has succeeded. That of a managed irq fails without
     a vector, unless it is shut down and needs none."""
-    s.require(s.present[irq], s.pc[irq] == PC.IDLE)
+    s.require(s.present[irq], idle(s, irq))
     s.require(implies(s.affinity_managed[irq], s.managed_shutdown[irq] | has_vector(s, irq)))
     s.activated[irq] = True
 
@@ -85,21 +85,21 @@ def irq_domain_activate_irq(s: State, irq: Term) -> None:
 @vectors.action(irq=IRQ)
 def irq_domain_deactivate_irq(s: State, irq: Term) -> None:
     """ACTIVATED is cleared: the domain has deactivated."""
-    s.require(s.activated[irq], ~s.started[irq], s.pc[irq] == PC.IDLE)
+    s.require(s.activated[irq], ~s.started[irq], idle(s, irq))
     s.activated[irq] = False
 
 
 @vectors.action(irq=IRQ)
 def irqd_clr_activated(s: State, irq: Term) -> None:
     """The early activation trick: ACTIVATED is cleared and nothing deactivated."""
-    s.require(s.activated[irq], ~s.started[irq], s.pc[irq] == PC.IDLE)
+    s.require(s.activated[irq], ~s.started[irq], idle(s, irq))
     s.activated[irq] = False
 
 
 @vectors.action(irq=IRQ)
 def irq_startup(s: State, irq: Term) -> None:
     """STARTED is set. v5.10 starts a fixed irq whose activation found no vector (H6)."""
-    s.require(s.activated[irq], s.pc[irq] == PC.IDLE, ~s.managed_shutdown[irq])
+    s.require(s.activated[irq], idle(s, irq), ~s.managed_shutdown[irq])
     if not s.on("H6"):
         s.require(has_vector(s, irq))
         s.require(s.cpu_online[s.cpu[irq]])
@@ -149,7 +149,7 @@ def irq_effective(s: State, irq: Term, mask: Indexed) -> None:
 def irq_data_update_effective_affinity(s: State, irq: Term) -> None:
     """An activation finds the irq's vector in place: what the shortcut stored is put right. v5.10
     leaves it, and takes the irq for one of other CPUs when its own goes down (H9)."""
-    s.require(has_vector(s, irq), s.cpu_online[s.cpu[irq]], s.pc[irq] == PC.IDLE)
+    s.require(has_vector(s, irq), s.cpu_online[s.cpu[irq]], idle(s, irq))
     with s.each(CPU, "c") as c:
         s.effective[irq, c] = s.cpu[irq] == c
     s.shortcut[irq] = False
@@ -168,7 +168,7 @@ def irq_move_pending(s: State, irq: Term, value: Term) -> None:
 @vectors.action(irq=IRQ)
 def vector_reserve(s: State, irq: Term) -> None:
     """The reservation just made belongs to this irq."""
-    joins = and_(s.pc[irq] == PC.IDLE, ~s.present[irq], ~s.affinity_managed[irq])
+    joins = and_(idle(s, irq), ~s.present[irq], ~s.affinity_managed[irq])
     s.require(s.desc[irq], s.unclaimed == 1, nothing_in_hand(s))
     s.require(or_(joins, s.pc[irq] == PC.RESERVE), ~has_vector(s, irq), ~s.is_managed[irq])
     s.require(~s.has_reserved[irq])
@@ -183,7 +183,7 @@ def vector_reserve(s: State, irq: Term) -> None:
 def vector_reserve_managed(s: State, irq: Term, failed: Term) -> None:
     """The managed slots just reserved, one on each CPU of the affinity, belong to this irq; or the
     attempt has failed and all of them are given back."""
-    s.require(s.desc[irq], s.affinity_managed[irq], ~s.present[irq], s.pc[irq] == PC.IDLE)
+    s.require(s.desc[irq], s.affinity_managed[irq], ~s.present[irq], idle(s, irq))
     s.require(nothing_in_hand(s), s.unclaimed == 0)
 
     def owed(c: Term) -> Term:
@@ -204,7 +204,7 @@ def vector_reserve_managed(s: State, irq: Term, failed: Term) -> None:
 def vector_setup(s: State, irq: Term, failed: Term) -> None:
     """The irq is in the domain, or its policy has failed. A failed allocation of a vector from a
     given mask leaves no trace before this one."""
-    plain = and_(s.pc[irq] == PC.IDLE, s.desc[irq], ~s.present[irq], ~s.affinity_managed[irq])
+    plain = and_(idle(s, irq), s.desc[irq], ~s.present[irq], ~s.affinity_managed[irq])
     lost = (s.pc[irq] == PC.FAILED) | plain
     s.require(ite(failed, lost, s.pc[irq] == PC.SETUP), at_rest(s))
     s.present[irq] = ~failed
@@ -214,7 +214,7 @@ def vector_setup(s: State, irq: Term, failed: Term) -> None:
 @vectors.action(irq=IRQ)
 def vector_setup_legacy(s: State, irq: Term) -> None:
     """A legacy irq that is active already inherits its boot-time vector: vector_config names it."""
-    s.require(s.desc[irq], ~s.present[irq], s.pc[irq] == PC.IDLE, ~s.affinity_managed[irq])
+    s.require(s.desc[irq], ~s.present[irq], idle(s, irq), ~s.affinity_managed[irq])
     s.require(at_rest(s))
     s.present[irq] = True
     s.pc[irq] = PC.LEGACY
@@ -224,7 +224,7 @@ def vector_setup_legacy(s: State, irq: Term) -> None:
 def vector_clear_legacy(s: State, irq: Term, vector: Term, cpu: Term) -> None:
     """A legacy irq that is not active gives its boot-time vector up. That of the PIC cascade was
     never a bit of the matrix; v5.10 frees it all the same (H5)."""
-    s.require(s.desc[irq], ~s.present[irq], s.pc[irq] == PC.IDLE, at_rest(s))
+    s.require(s.desc[irq], ~s.present[irq], idle(s, irq), at_rest(s))
     s.require(s.isa_irq[vector] == irq)
     if s.on("H5"):
         s.require(s.isa[cpu, vector] | s.system_map[vector])
@@ -248,9 +248,7 @@ def irq_matrix_remove_managed(s: State, cpu: Term, bit: Term) -> None:
 def vector_teardown(s: State, irq: Term) -> None:
     """The irq leaves; what it had reserved is removed right after. The mask that counts is the one
     the irq has now, whatever it was when the slots were reserved (H7)."""
-    leaves = or_(
-        s.pc[irq] == PC.TEARDOWN, (s.pc[irq] == PC.IDLE) & s.present[irq] & ~has_vector(s, irq)
-    )
+    leaves = or_(s.pc[irq] == PC.TEARDOWN, idle(s, irq) & s.present[irq] & ~has_vector(s, irq))
     s.require(leaves, s.desc[irq], at_rest(s))
     with s.when(s.has_reserved[irq]):
         s.unclaimed += 1
@@ -277,7 +275,7 @@ def vector_teardown(s: State, irq: Term) -> None:
 @vectors.action(irq=IRQ, reserve=BOOL)
 def vector_activate(s: State, irq: Term, reserve: Term) -> None:
     """x86_vector_activate begins; what it owes follows the table of section 3.3."""
-    s.require(s.present[irq], s.pc[irq] == PC.IDLE)
+    s.require(s.present[irq], idle(s, irq))
     fixed = ~s.can_reserve[irq] & ~s.is_managed[irq]
     shutdown = reserve | s.managed_shutdown[irq]
     alive = exists(CPU, lambda c: s.affinity[irq, c] & s.cpu_online[c])
@@ -291,8 +289,7 @@ def vector_activate(s: State, irq: Term, reserve: Term) -> None:
 @vectors.action(irq=IRQ, vector=VECTOR, reserved=BOOL)
 def vector_alloc(s: State, irq: Term, vector: Term, reserved: Term) -> None:
     """The bit just allocated is for this irq. Refused while an earlier move is unfinished."""
-    s.require(s.desc[irq], ~s.is_managed[irq], ~s.affinity_managed[irq])
-    s.require((s.pc[irq] == PC.IDLE) | (s.pc[irq] == PC.ACTIVATE))
+    s.require(s.desc[irq], ~s.is_managed[irq], ~s.affinity_managed[irq], _may_try(s, irq))
     s.require(reserved == s.has_reserved[irq], ~has_previous(s, irq))
     s.require(exists(CPU, lambda c: s.hand[c, vector]))
     s.require(s.unclaimed == ite(reserved, -1, 0))
@@ -307,8 +304,7 @@ def vector_alloc(s: State, irq: Term, vector: Term, reserved: Term) -> None:
 def vector_alloc_managed(s: State, irq: Term, vector: Term) -> None:
     """The managed bit just allocated is for this irq. Nothing in v5.10 refuses while an earlier
     move is unfinished (H4)."""
-    s.require(s.present[irq], s.is_managed[irq])
-    s.require((s.pc[irq] == PC.IDLE) | (s.pc[irq] == PC.ACTIVATE))
+    s.require(s.present[irq], s.is_managed[irq], _may_try(s, irq))
     if not s.on("H4"):
         s.require(~has_previous(s, irq))
     s.require(exists(CPU, lambda c: s.hand[c, vector]), s.unclaimed == 0)
@@ -318,8 +314,15 @@ def vector_alloc_managed(s: State, irq: Term, vector: Term) -> None:
 @vectors.action(irq=IRQ)
 def vector_alloc_failed(s: State, irq: Term) -> None:
     """One attempt found no vector: nothing has changed (VEC-19, VEC-20)."""
-    s.require(s.desc[irq], (s.pc[irq] == PC.IDLE) | (s.pc[irq] == PC.ACTIVATE), at_rest(s))
-    s.pc[irq] = PC.IDLE
+    s.require(s.desc[irq], _may_try(s, irq), at_rest(s))
+    s.pc[irq] = ite(s.pc[irq] == PC.IDLE, PC.IDLE, PC.RETRY)
+
+
+def _may_try(s: State, irq: Term) -> Term:
+    """An irq of the domain that has no vector gets one only when it is activated; one that has, or
+    that is about to join with a mask, may look for one at any time."""
+    wants = (s.pc[irq] == PC.ACTIVATE) | (s.pc[irq] == PC.RETRY)
+    return wants | ((s.pc[irq] == PC.IDLE) & (has_vector(s, irq) | ~s.present[irq]))
 
 
 @vectors.action(irq=IRQ, vector=VECTOR, cpu=CPU, prev_vector=OPTION_VECTOR, prev_cpu=OPTION_CPU)
@@ -410,7 +413,7 @@ def vector_config_shutdown(s: State, irq: Term) -> None:
 @vectors.action(irq=IRQ)
 def vector_deactivate(s: State, irq: Term) -> None:
     """x86_vector_deactivate begins: a fixed or merely reserved irq keeps what it has."""
-    s.require(s.present[irq], s.pc[irq] == PC.IDLE, ~s.started[irq])
+    s.require(s.present[irq], idle(s, irq), ~s.started[irq])
     keeps = (~s.is_managed[irq] & ~s.can_reserve[irq]) | s.has_reserved[irq]
     bare = ite(s.is_managed[irq], PC.SHUTDOWN, PC.RESERVE)
     s.pc[irq] = ite(keeps, PC.IDLE, ite(has_vector(s, irq), PC.CLEAR, bare))
@@ -421,7 +424,7 @@ def vector_clear(
     s: State, irq: Term, vector: Term, cpu: Term, prev_vector: Term, prev_cpu: Term
 ) -> None:
     """clear_irq_vector: the current vector and, if a move is unfinished, the previous one go."""
-    s.require((s.pc[irq] == PC.CLEAR) | ((s.pc[irq] == PC.IDLE) & s.present[irq]), ~s.started[irq])
+    s.require((s.pc[irq] == PC.CLEAR) | (idle(s, irq) & s.present[irq]), ~s.started[irq])
     s.require(s.vector[irq] == vector, s.cpu[irq] == cpu, prev_vector == s.prev_vector[irq])
     s.require(implies(has_previous(s, irq), prev_cpu == s.prev_cpu[irq]), at_rest(s))
     old, old_cpu = s.prev_vector[irq], s.prev_cpu[irq]
@@ -465,7 +468,7 @@ def cleanup_forgotten(s: State, irq: Term) -> None:
 def vector_free_moved(s: State, irq: Term, cpu: Term, vector: Term) -> None:
     """free_moved_vector: the previous vector goes."""
     s.require(s.prev_vector[irq] == vector, s.prev_cpu[irq] == cpu, at_rest(s))
-    s.require((s.pc[irq] == PC.IDLE) | (s.pc[irq] == PC.ACTIVATE))
+    s.require(idle(s, irq) | (s.pc[irq] == PC.ACTIVATE))
     s.hand[cpu, vector] = True
     s.vector_irq[cpu, vector] = None
     s.shutdown_mark[cpu, vector] = False

@@ -42,6 +42,7 @@ PC = Enum(
         "FAILED",  # the policy has failed: vector_setup with an error
         "SHUTDOWN",  # vector_config with MANAGED_IRQ_SHUTDOWN_VECTOR
         "ACTIVATE",  # an allocation, or the news that it failed
+        "RETRY",  # an allocation has failed: another attempt, or nothing
         "UPDATE",  # a bit was allocated: vector_update
         "CONFIG",  # vector_config with the new vector
         "LEGACY",  # vector_config with the inherited ISA vector
@@ -125,6 +126,11 @@ def has_previous(s: State, i: Term) -> Term:
 def on_dying_cpu(s: State, i: Term) -> Term:
     """The irq's CPU is being taken down: the walk over the irqs will come to it."""
     return (s.cpu[i] == s.dying) & ~(s.dying == none(CPU))
+
+
+def idle(s: State, i: Term) -> Term:
+    """No operation of the irq is half done: it may have given up after a failed attempt."""
+    return (s.pc[i] == PC.IDLE) | (s.pc[i] == PC.RETRY)
 
 
 # --- invariants (section 3.8) ---------------------------------------------------------------
@@ -433,7 +439,9 @@ def vec_owed(s: State) -> Term:
             (at["FAILED"] | at["SETUP"]).implies(~s.started[i]),
             at["FAILED"].implies(~s.cfg_shutdown[i]),
             at["SHUTDOWN"].implies(bare & or_(s.has_reserved[i], s.is_managed[i] & s.present[i])),
-            at["ACTIVATE"].implies(s.present[i] & bare & (s.has_reserved[i] | s.is_managed[i])),
+            (at["ACTIVATE"] | at["RETRY"]).implies(
+                s.present[i] & bare & (s.has_reserved[i] | s.is_managed[i])
+            ),
             at["UPDATE"].implies(~s.has_reserved[i] & (s.is_managed[i].implies(s.present[i]))),
             at["LEGACY"].implies(and_(s.present[i], bare, unmanaged, ~s.has_reserved[i])),
             at["CONFIG"].implies(has_vector(s, i) & (s.is_managed[i].implies(s.present[i]))),
