@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Final
 
-from irqproof.summary import Report, Subject, unique
+from irqproof.summary import Report, Subject, plural, unique
 from proofs.render import render
 from proofs.verdict import Verdict
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDTH_WITHOUT_TERMINAL: Final = 132
+
+_FEW: Final = 8
+"""So many invariants are named one by one."""
 
 _STYLES: Final = {
     Verdict.PROVED: "green",
@@ -48,11 +51,11 @@ def _table(report: Report) -> "Table":
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, safe_box=True)
     table.add_column("Invariant", no_wrap=True)
     # `irqproof show invariants` has the sentences in full; here a row should be a line.
-    table.add_column("What must hold", no_wrap=True, overflow="ellipsis", ratio=4)
-    table.add_column("How it is held", ratio=5)
+    table.add_column("What must hold", no_wrap=True, overflow="ellipsis", max_width=48)
+    table.add_column("How it is held")
     table.add_column("Checks", justify="right", no_wrap=True)
     table.add_column("Slowest", justify="right", no_wrap=True)
-    table.add_column("Time", justify="right", no_wrap=True)
+    table.add_column("Total", justify="right", no_wrap=True)
     table.add_column("Solver", no_wrap=True)
     for subject in report.subjects:
         table.add_row(*_cells(subject), style=None if subject.verdict.good else "bold")
@@ -67,8 +70,8 @@ def _cells(subject: Subject) -> tuple[str, ...]:
         subject.sentence,
         "; ".join(subject.standing()),
         f"{len(subject.results):,}",
-        f"{slowest.seconds:.2f} s",
-        f"{subject.seconds:.2f} s",
+        f"{slowest.seconds:.2f}s",
+        f"{subject.seconds:.1f}s",
         ", ".join(dict.fromkeys(solvers)),
     )
 
@@ -76,7 +79,10 @@ def _cells(subject: Subject) -> tuple[str, ...]:
 def _assumptions(report: Report) -> Iterator[str]:
     assumptions = report.assumptions()
     for assumption, subjects in assumptions.items():
-        yield f"assumed by {', '.join(subjects)}: {assumption}"
+        who = "all" if len(subjects) == len(report.subjects) else ", ".join(subjects)
+        if len(subjects) > _FEW and who != "all":
+            who = f"{plural(len(subjects), 'invariant')}, {subjects[0]} to {subjects[-1]}"
+        yield f"assumed by {who}: {assumption}"
     if assumptions:
         yield ""
 
