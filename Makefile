@@ -25,9 +25,15 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# One test compares state counts with SPIN's. A machine without SPIN can pass all the others;
+# .ci/run installs it.
+SPIN := $(shell command -v spin)
+WITHOUT_SPIN := $(if $(SPIN),,--ignore=tests/proofs/test_spin.py)
+
 # -n auto is one worker a core.
 pytest: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	@$(if $(SPIN),:,echo "spin is not installed: the state counts are compared only with the pinned ones")
+	$(BIN)/python -m pytest -n auto --dist worksteal $(WITHOUT_SPIN)
 
 bench: $(READY)
 	@set -e; for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file"; done

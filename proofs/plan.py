@@ -175,4 +175,4 @@ def _overflown(scope: Scope, id: str, error: OverflowError) -> Result:
 
 
 def _described(scope: Scope) -> str:
-    return f"{scope} with ISA" if scope.rigid.get("isa_irq") else str(scope)
+    return f"{scope}+ISA" if scope.rigid.get("isa_irq") else str(scope)
