@@ -92,7 +92,7 @@ def parameter_cells(
     reading: Reading, name: str, type: Parameter
 ) -> Iterator[tuple[tuple[int, ...], Any]]:
     if not isinstance(type, FunctionOf):
-        yield (), reading.symbol(f"{name}{reading.choice}", (), (), type)
+        yield (), reading.symbol(reading.variable_name(name), (), (), type)
         return
     elements = [reading.elements(sort) for sort in type.args]
     for index in product(*(range(len(e)) for e in elements)):

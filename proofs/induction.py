@@ -289,6 +289,16 @@ def _refutation(obligation: Obligation, part: int) -> Counterexample | None:
     return None
 
 
+def proof_of(obligation: Obligation, part: Term) -> frozenset[str] | None:
+    """The ids of the invariants from which the solver proves a part of the goal; None if it gives
+    up."""
+    for budget in _BUDGETS:
+        premises = premises_for(obligation, part, budget)
+        if premises is not None:
+            return premises
+    return None
+
+
 def premises_for(obligation: Obligation, part: Term, budget: int) -> frozenset[str] | None:
     """The invariants from which a part of the goal was proved; None if it was not.
 

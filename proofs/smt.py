@@ -164,7 +164,7 @@ class Reading:
     def _var(self, term: Term, env: Mapping[Term, Any]) -> Any:
         if term in env:
             return env[term]
-        return self.symbol(f"{term.args[0]}{self.choice}", (), (), term.type)
+        return self.symbol(self.variable_name(term.args[0]), (), (), term.type)
 
     def _some(self, term: Term, env: Mapping[Term, Any]) -> Any:
         return Maybe(z3.BoolVal(True), self.of(term.args[0], env))
@@ -174,6 +174,11 @@ class Reading:
 
     def _apply(self, term: Term, env: Mapping[Term, Any]) -> Any:
         return self._indexed(term, f"{term.args[0]}(){self.choice}", env)
+
+    def variable_name(self, name: str) -> str:
+        """The name of a parameter's constant. A field may have the parameter's name: Z3 tells them
+        apart by their arguments, the text of an SMT-LIB file does not."""
+        return f"${name}{self.choice}"
 
     def field_name(self, name: str) -> str:
         """The name of a field's function in the state that is read."""
@@ -254,7 +259,7 @@ class Reading:
         bound, body = term.args[:-1], term.args[-1]
         if all(v.type.name in self.sizes for v in bound):
             return junction(*(self.of(body, {**env, **at}) for at in self._instances(bound)))
-        fresh = {v: z3.Const(v.args[0], self.sort(v.type)) for v in bound}
+        fresh = {v: z3.Const(f"${v.args[0]}", self.sort(v.type)) for v in bound}
         return binder(list(fresh.values()), self.of(body, {**env, **fresh}))
 
     def _instances(self, bound: Sequence[Term]) -> Iterator[Mapping[Term, Any]]:
