@@ -320,9 +320,11 @@ def vector_alloc_failed(s: State, irq: Term) -> None:
 
 def _may_try(s: State, irq: Term) -> Term:
     """An irq of the domain that has no vector gets one only when it is activated; one that has, or
-    that is about to join with a mask, may look for one at any time."""
+    that is about to join with a mask, may look for one at any time. So may a managed irq that was
+    activated while it was shut down: its start asks for its affinity and not for an activation."""
     wants = (s.pc[irq] == PC.ACTIVATE) | (s.pc[irq] == PC.RETRY)
-    return wants | ((s.pc[irq] == PC.IDLE) & (has_vector(s, irq) | ~s.present[irq]))
+    early = s.is_managed[irq] & s.activated[irq]
+    return wants | ((s.pc[irq] == PC.IDLE) & or_(has_vector(s, irq), ~s.present[irq], early))
 
 
 @vectors.action(irq=IRQ, vector=VECTOR, cpu=CPU, prev_vector=OPTION_VECTOR, prev_cpu=OPTION_CPU)
