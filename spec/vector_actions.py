@@ -444,6 +444,7 @@ def _give_up(s: State, cpu: Term, vector: Term) -> None:
     s.hand[cpu, vector] = True
     s.vector_irq[cpu, vector] = None
     s.shutdown_mark[cpu, vector] = True
+    s.retriggered[cpu, vector] = False
 
 
 # --- moves ----------------------------------------------------------------------------------
@@ -496,13 +497,14 @@ def vector_spurious(s: State, cpu: Term, vector: Term) -> None:
 def lapic_online(s: State, cpu: Term) -> None:
     """A CPU comes up (irq_matrix_online is the tracepoint): in one section of vector_lock it joins
     cpu_online_mask, its map joins the matrix, and its table is wiped, but for the ISA interrupts
-    that the PIC may still deliver."""
+    that the PIC may still deliver and whose descriptors are still there."""
     s.require(~s.cpu_online[cpu], s.dying == none(CPU))
     boot = ~exists(CPU, lambda c: s.initialized[c])
     irq_matrix_online(s, cpu)
     s.cpu_online[cpu] = True
     with s.each(VECTOR, "v") as v:
-        s.vector_irq[cpu, v] = ite(boot | s.system_map[v], s.isa_irq[v], none(IRQ))
+        of_pic = s.system_map[v] & s.desc[s.isa_irq[v]]
+        s.vector_irq[cpu, v] = ite(boot | of_pic, s.isa_irq[v], none(IRQ))
         s.shutdown_mark[cpu, v] = False
         s.retriggered[cpu, v] = False
 
