@@ -36,6 +36,14 @@ class Defect(enum.Enum):
 
     Off: x86_vector_activate returns the error."""
 
+    H9 = "H9"
+    """An activation that finds the vector in place keeps a stale effective affinity.
+
+    It was stored when the affinity of the inactive interrupt changed; if it lacks the CPU that the
+    interrupt stays on, the take-down of that CPU leaves the interrupt behind.
+
+    Off: the effective affinity becomes the CPU of the vector."""
+
     MX_D1 = "MX-D1"
     """Managed (un)reservation does not touch `available` of an initialized CPU that is offline.
 

@@ -100,7 +100,9 @@ def events_of(machine: VectorMachine, operation: Callable[[], object]) -> list[E
 
 
 def names(events: Iterable[Event], *, locks: bool = False) -> list[str]:
-    return [event.name for event in events if locks or event.system != "lock"]
+    """What happened, without the searches, and the lock only if asked."""
+    hidden = {"search"} if locks else {"search", "lock"}
+    return [event.name for event in events if event.system not in hidden]
 
 
 def recorded_boot(nr_cpus: int) -> tuple[VectorMachine, list[Event]]:

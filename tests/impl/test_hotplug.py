@@ -270,3 +270,26 @@ def test_h2_an_idle_interrupts_slot_is_lost() -> None:
     m.request_irq(irq)
     assert target(m, irq) == (1, 1)
     assert not m.fire(irq), "lost: no handler for the vector"
+
+
+def stale_effective(*defects: Defect) -> VectorMachine:
+    """A fixed interrupt stays on CPU 0, where its inactive affinity change did not want it."""
+    machine = small(2, defects=defects)
+    irq = machine.alloc_irqs(1, mask=mask(0))
+    assert machine.cpu_down(1) == 0
+    assert machine.set_affinity(irq, mask(1)) == 0
+    assert machine.request_irq(irq) == 0
+    assert target(machine, irq)[0] == 0
+    assert machine.cpu_up(1) == 0
+    assert machine.cpu_down(0) == 0
+    return machine
+
+
+def test_an_activation_in_place_corrects_the_effective_affinity() -> None:
+    assert target(stale_effective(), 1)[0] == 1
+
+
+def test_h9_a_stale_effective_affinity_leaves_the_interrupt_on_the_dead_cpu() -> None:
+    machine = stale_effective(Defect.H9)
+    assert target(machine, 1)[0] == 0
+    assert not machine.fire(1)

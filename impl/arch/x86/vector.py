@@ -238,6 +238,7 @@ def assign_vector_locked(v: VectorSpace, irqd: IrqData, dest: int) -> int:
     """
     apicd = vector_level(irqd)
     if apicd.vector and v.kernel.cpu_online(apicd.cpu) and dest >> apicd.cpu & 1:
+        _stay(v, irqd, apicd)
         return 0
     if _move_pending(apicd):
         return -errno.EBUSY
@@ -290,6 +291,7 @@ def assign_managed_vector(v: VectorSpace, irqd: IrqData, dest: int) -> int:
     apicd = vector_level(irqd)
     searchmask = dest & irqd.common.affinity
     if apicd.vector and searchmask >> apicd.cpu & 1:
+        _stay(v, irqd, apicd)
         return 0
     if _move_pending(apicd) and Defect.H4 not in v.kernel.defects:
         return -errno.EBUSY
@@ -336,6 +338,14 @@ def clist_del_init(v: VectorSpace, apicd: ApicChipData) -> None:
     if apicd.clist != NOT_HASHED:
         v.cleanup_list[apicd.clist].remove(apicd.irq)
         apicd.clist = NOT_HASHED
+
+
+def _stay(v: VectorSpace, irqd: IrqData, apicd: ApicChipData) -> None:
+    """The vector is in place; the effective affinity need not be (H9)."""
+    own = cpumask_of(apicd.cpu)
+    if irqd.common.effective_affinity != own and Defect.H9 not in v.kernel.defects:
+        irqd.common.effective_affinity = own
+        v.trace("irq_data_update_effective_affinity", irq=irqd.irq)
 
 
 def _move_pending(apicd: ApicChipData) -> bool:

@@ -107,12 +107,16 @@ def _irq_startup(desc: IrqDesc) -> None:
 
 
 def _irq_startup_managed(desc: IrqDesc, force: bool) -> bool:
-    """Whether a managed interrupt may start; it then owns its vector."""
-    _set_managed_shutdown(desc, False)
+    """Whether a managed interrupt may start; it then owns its vector.
+
+    The kernel clears MANAGED_SHUTDOWN first and its caller sets it again where this fails; nobody
+    can look in between, so without a CPU it is left alone.
+    """
     if not desc.common.affinity & desc.kernel.cpu_online_mask:
         if force:
             desc.kernel.warn()
         return False
+    _set_managed_shutdown(desc, False)
     if irq_domain_activate_irq(desc.irq_data, False):
         desc.kernel.warn()
         return False

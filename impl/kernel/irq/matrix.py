@@ -325,6 +325,7 @@ def _lowest_idle_managed_bit(m: IrqMatrix, cm: Cpumap) -> int:
 
 def _matrix_find_best_cpu(m: IrqMatrix, msk: int) -> int:
     """Most available wins; of equals the lowest CPU."""
+    m.kernel.trace.emit("search", "matrix_find_best_cpu", m.kernel.this_cpu, mask=msk)
     best_cpu, maxavl = _NO_CPU, 0
     for cpu in for_each_cpu(msk):
         cm = m.maps[cpu]
@@ -335,6 +336,7 @@ def _matrix_find_best_cpu(m: IrqMatrix, msk: int) -> int:
 
 def _matrix_find_best_cpu_managed(m: IrqMatrix, msk: int) -> int:
     """Fewest managed bits in use wins; of equals the highest CPU."""
+    m.kernel.trace.emit("search", "matrix_find_best_cpu_managed", m.kernel.this_cpu, mask=msk)
     best_cpu, allocated = _NO_CPU, _UINT_MAX
     for cpu in for_each_cpu(msk):
         cm = m.maps[cpu]
