@@ -51,11 +51,10 @@ def _table(report: Report) -> "Table":
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, safe_box=True)
     table.add_column("Invariant", no_wrap=True)
     # `irqproof show invariants` has the sentences in full; here a row should be a line.
-    table.add_column("What must hold", no_wrap=True, overflow="ellipsis", max_width=42)
-    table.add_column("How it is held")
+    table.add_column("What must hold", no_wrap=True, overflow="ellipsis", max_width=40)
+    table.add_column("How it is held", min_width=54)
     table.add_column("Checks", justify="right", no_wrap=True)
-    table.add_column("Slowest", justify="right", no_wrap=True)
-    table.add_column("Total", justify="right", no_wrap=True)
+    table.add_column("Time", justify="right", no_wrap=True)
     table.add_column("Solver", no_wrap=True)
     for subject in report.subjects:
         table.add_row(*_cells(subject), style=None if subject.verdict.good else "bold")
@@ -63,14 +62,12 @@ def _table(report: Report) -> "Table":
 
 
 def _cells(subject: Subject) -> tuple[str, ...]:
-    slowest = subject.slowest
     solvers = [solver.split()[0] for solver in subject.solvers]
     return (
         subject.name,
         subject.sentence,
         "; ".join(subject.standing()),
         f"{len(subject.results):,}",
-        f"{slowest.seconds:.2f}s",
         f"{subject.seconds:.1f}s",
         ", ".join(dict.fromkeys(solvers)),
     )

@@ -28,11 +28,6 @@ class Subject:
         return sum(result.seconds for result in self.results)
 
     @property
-    def slowest(self) -> Result:
-        """The result that took longest; the first of several."""
-        return max(self.results, key=lambda result: result.seconds)
-
-    @property
     def solvers(self) -> tuple[str, ...]:
         """Every solver that was used, once each."""
         return unique(result.solver for result in self.results)

@@ -7,9 +7,11 @@ import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from impl.defects import Defect
 from proofs import induction
 from proofs.explorer import Exploration, Limit, explore
 from proofs.options import BadOptionError, Options
@@ -20,11 +22,17 @@ from spec.language import Model
 from spec.scope import Scope
 from spec.stack import SWITCHES, stack
 
+if TYPE_CHECKING:
+    from proofs.impl_explorer import ImplExploration
+
 _DEFAULT_SCOPES = (
     Scope.of(2, 2, 2),
     Scope.of(1, 3, 2, allocatable=frozenset({0, 1}), isa_irq={1: 0, 2: 1}),
 )
 """Every state of a small machine, and of one that boots with ISA vectors and a system vector."""
+
+LAWS = ("refinement", "MX-12", "MX-14", "VEC-18", "VEC-19", "VEC-20")
+"""What is judged of the implementation beside the invariants of one state."""
 
 _LARGEST = 64
 _PATIENCE = 600.0
@@ -38,6 +46,7 @@ def tasks(options: Options) -> tuple[Task, ...]:
     return (
         *_inductions(model),
         *_explorations(model, _scopes(options)),
+        *_implementations(model, options),
     )
 
 
@@ -46,6 +55,10 @@ def sentences(options: Options) -> Mapping[str, str]:
     model = stack.build(_switches(options))
     known = {t.id: t.sentence for t in model.theorems}
     known |= {i.id: i.sentence for i in model.invariants}
+    known |= {
+        "MX-12": "The CPU and the bit are chosen by the kernel's rules.",
+        "refinement": "Every step of the implementation is a step of the specification.",
+    }
     return {id: known[id] for id in sorted(known, key=_dossier_order)}
 
 
@@ -106,6 +119,75 @@ def _explorations(model: Model, scopes: tuple[Scope, ...]) -> Iterator[Task]:
             run=functools.partial(_explore, model.switches, scope),
             subjects=ids,
         )
+
+
+def _implementations(model: Model, options: Options) -> Iterator[Task]:
+    """The Python stack under the monitor: random programs, and every state of a small machine."""
+    subjects = (*(i.id for i in model.invariants if not i.ghost), *LAWS)
+    for name, run, weight in (
+        ("stateful", functools.partial(_stateful, options.seed, model.switches), 15.0),
+        ("implementation 2x2x1", functools.partial(_machine, model.switches), 8.0),
+    ):
+        digest = hashlib.sha256(repr((name, options.seed, sorted(model.switches))).encode())
+        digest.update(sources("spec", "impl", "proofs"))
+        yield Task(
+            name=name,
+            group=name.split()[0],
+            weight=weight,
+            key=digest.hexdigest(),
+            run=run,
+            subjects=subjects,
+        )
+
+
+_STEPS = 3_000
+"""Operations that the random programs of a check do."""
+
+
+def _stateful(seed: int, switches: frozenset[str]) -> tuple[Result, ...]:
+    from proofs import stateful
+
+    return stateful.run(seed, _STEPS, _of_the_implementation(switches))
+
+
+def _of_the_implementation(switches: frozenset[str]) -> frozenset[str]:
+    """The switches that the implementation and its environment know: H3 is what MX-D1 does, and a
+    driver of the machine frees nothing twice (E0)."""
+    return frozenset("MX-D1" if s == "H3" else s for s in switches if s != "E0")
+
+
+def _machine(switches: frozenset[str]) -> tuple[Result, ...]:
+    from proofs import impl_explorer, small_machine
+
+    known = {d.value: d for d in Defect}
+    chosen = _of_the_implementation(switches)
+    defects = frozenset(known[s] for s in chosen if s in known)
+    hazards = frozenset(s for s in chosen if s not in known)
+    kind = small_machine.SmallMachine(2, 2, 1, defects=defects)
+    found = impl_explorer.explore_machine(
+        kind, stack.build(hazards), limit=Limit(seconds=_PATIENCE)
+    )
+    ids = (*(i.id for i in stack.build(hazards).invariants if not i.ghost), *LAWS)
+    return tuple(_explored_machine(found, id) for id in dict.fromkeys(ids))
+
+
+def _explored_machine(found: ImplExploration, id: str) -> Result:
+    counterexample = found.counterexample
+    fell = counterexample is not None and counterexample.violated == id
+    open_ = found.verdict is Verdict.UNDETERMINED or (counterexample is not None and not fell)
+    seen = f"{found.states:,} states, {found.transitions:,} operations, {found.depth} deep"
+    return Result(
+        subject=id,
+        check="implementation 2x2x1",
+        method="refinement",
+        verdict=Verdict.UNDETERMINED if open_ else found.verdict,
+        seconds=found.seconds,
+        solver="",
+        bound="in every state of 2x2x1",
+        assumed=("interchangeable irqs; the rules of choice tell CPUs apart",),
+        detail=f"the search ended after {seen}" if open_ else seen,
+        counterexample=counterexample if fell else None,
+    )
 
 
 def _explorer_key(model: Model, scope: Scope) -> str:
