@@ -424,10 +424,12 @@ def quantified(op: str, bound: tuple[Term, ...], body: Term) -> Term:
 
 def _pins(body: Term, variable: Term) -> bool:
     """The body says that the variable equals some element: there is one."""
-    if body.op != "eq" or variable not in body.args:
+    if body.op != "eq":
         return False
-    other = body.args[1] if body.args[0] is variable else body.args[0]
-    return variable not in free_variables(other)
+    left, right = body.args
+    return (left is variable and variable not in free_variables(right)) or (
+        right is variable and variable not in free_variables(left)
+    )
 
 
 def forall(*sorts_and_body: Any) -> Term:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,8 +30,8 @@ from spec.terms import (
     total,
     variable,
 )
-from tests.spec.programs import model, programs, run
-from tests.spec.raw import draw_names, draw_state, scopes, term, trees
+from tests.spec.programs import Programmer, model, programs, run
+from tests.spec.raw import Maker, draw_names, draw_scope, draw_state, scopes, term, trees
 
 CPU, BIT = Sort("Cpu"), Sort("Bit")
 SIZES = {CPU: 2, BIT: 3}
@@ -115,6 +116,28 @@ def test_a_formula_after_an_action_is_one_over_the_state_before(
         assert evaluate(action.after(built.fields, formula), before, sizes, names) == there
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_many_actions_do_what_their_text_does(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(300):
+        sizes, program = draw_scope(rng), Programmer(rng).program()
+        built = model(program)
+        action = built.actions["happen"]
+        formulas = [term(Maker(rng).bool_(2, {})) for _ in range(3)]
+        for _ in range(3):
+            before, names = draw_state(rng, sizes), draw_names(rng, sizes)
+            expected = run(program, before, sizes, names)
+            found = apply(built, action, names, before, sizes)
+            if expected is None:
+                assert isinstance(found, Refusal), program
+                continue
+            assert found == expected, program
+            for formula in formulas:
+                there = evaluate(formula, expected, sizes, names)
+                earlier = action.after(built.fields, formula)
+                assert evaluate(earlier, before, sizes, names) == there, (program, formula)
+
+
 def _requires(statement: Any) -> bool:
     return type(statement).__name__ == "Require"
 
@@ -183,6 +206,24 @@ def test_an_index_that_is_none_reads_the_default_and_writes_nothing() -> None:
     assert result["map"] == state(map={(0, b): True for b in range(3)})["map"]
     there = after(at, state(home={(0,): 2}), {"c": CPU}, c=0)
     assert there["map"] == state(map={(0, 2): True})["map"]
+
+
+def test_a_read_at_none_sees_no_write_at_none() -> None:
+    def at(s: State, c: Term) -> None:
+        s.map[c, s.home[c]] = True
+        s.flag = s.map[c, s.home[c]]
+
+    assert after(at, state(), {"c": CPU}, c=0)["flag"] == {(): False}
+    assert after(at, state(home={(0,): 2}), {"c": CPU}, c=0)["flag"] == {(): True}
+
+
+def test_a_formula_that_uses_a_parameters_name_is_about_everyone() -> None:
+    def put(s: State, c: Term) -> None:
+        s.up[c] = True
+
+    built, action = traced(put, c=CPU)
+    everyone = forall(CPU, lambda c: State(built.fields, frozenset()).up[c])
+    assert evaluate(action.after(built.fields, everyone), state(), SIZES, {"c": 0}) is False
 
 
 def test_a_field_whose_value_is_an_element_can_be_followed() -> None:

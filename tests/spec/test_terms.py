@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from typing import Any
 
 import pytest
@@ -45,7 +46,19 @@ from spec.terms import (
     value_of,
     variable,
 )
-from tests.spec.raw import A, B, Raw, draw_names, draw_state, scopes, term, trees, value
+from tests.spec.raw import (
+    A,
+    B,
+    Maker,
+    Raw,
+    draw_names,
+    draw_scope,
+    draw_state,
+    scopes,
+    term,
+    trees,
+    value,
+)
 
 P, Q, R = (read(name, [], BOOL) for name in "pqr")
 N, M = (read(name, [], INT) for name in "nm")
@@ -86,6 +99,16 @@ def test_a_simplified_term_means_what_was_written(data: st.DataObject, sizes: An
     raw = data.draw(trees())
     state, names = draw_state(data.draw, sizes), draw_names(data.draw, sizes)
     assert evaluate(term(raw), state, sizes, names) == value(raw, state, sizes, names)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_terms_mean_what_was_written(seed: int) -> None:
+    rng = random.Random(seed)
+    types: list[Type] = [BOOL, INT, Option(A), Option(B)]
+    for _ in range(1000):
+        sizes, raw = draw_scope(rng), Maker(rng).make(rng.choice(types), 4, {})
+        state, names = draw_state(rng, sizes), draw_names(rng, sizes)
+        assert evaluate(term(raw), state, sizes, names) == value(raw, state, sizes, names), raw
 
 
 @given(st.data(), scopes())
