@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Runs benchmarks/vectors.pml in SPIN, the model checker that the explorer is measured against.
 
-The search is exact (no bitstate, no hash compaction) and depth-first, SPIN's fastest. Without
--DCOLLAPSE, which saves a third of the memory and costs half of the speed; without partial-order
-reduction, which has nothing to reduce in one process that does everything.
+The search is exact (no bitstate, no hash compaction) and depth-first. The flags are the fastest
+that were found: -DCOLLAPSE takes 1.6 times as long and saves no memory on states this small, -DBFS
+1.2 times; -O3 and partial-order reduction, which has nothing to reduce in one process that does
+everything, make no difference.
 """
 
 from __future__ import annotations
