@@ -30,14 +30,15 @@ from spec.terms import (
     apply,
     constant,
     eq,
+    exists,
+    forall,
     implies,
     ite,
-    lift,
     none,
     not_,
     or_,
-    quantified,
     read,
+    total,
     variable,
 )
 
@@ -145,18 +146,28 @@ def plain_read(name: str, index: Sequence[Term]) -> Term:
     return read(name, index, FIELDS[name][1])
 
 
-def term(raw: Raw, reader: Reader = plain_read) -> Term:
-    """The tree as a term, built from below by the public constructors."""
-    a = raw.args
+_NAMED: Mapping[str, Callable[[Callable[[Term], Term]], Callable[[Term], Term]]] = {
+    "x": lambda body: lambda x: body(x),
+    "y": lambda body: lambda y: body(y),
+    "a": lambda body: lambda a: body(a),
+    "b": lambda body: lambda b: body(b),
+}
+"""A function that calls another, with this name for its parameter."""
+
+
+def term(raw: Raw, reader: Reader = plain_read, inside: Mapping[str, Term] | None = None) -> Term:
+    """The tree as a term, built by the functions that specifications call. `inside` has the bound
+    variables."""
+    a, bound = raw.args, inside or {}
 
     def at(part: Raw) -> Term:
-        return term(part, reader)
+        return term(part, reader, bound)
 
     match raw.op:
         case "const":
             return none(raw.type.of) if isinstance(raw.type, Option) else constant(a[0], raw.type)
         case "var":
-            return variable(a[0], raw.type)
+            return bound.get(a[0], variable(a[0], raw.type))
         case "read":
             return reader(a[0], [at(p) for p in a[1]])
         case "apply":
@@ -182,7 +193,10 @@ def term(raw: Raw, reader: Reader = plain_read) -> Term:
         case "sub":
             return at(a[0]) - at(a[1])
     name, sort, body = a
-    return quantified(raw.op, (variable(name, sort),), lift(at(body)))
+    named = _NAMED[name.rstrip("'")](lambda v: term(body, reader, {**bound, name: v}))
+    if raw.op == "sum":
+        return total(sort, named)
+    return forall(sort, named) if raw.op == "forall" else exists(sort, named)
 
 
 def names_in(raw: Raw) -> set[str]:
