@@ -96,7 +96,8 @@ def _bounds(report: Report) -> Iterator[str]:
         for result in report.results
         if result.verdict is Verdict.HELD
     )
-    yield ""
+    if report.results:
+        yield ""
 
 
 def _findings(report: Report) -> Iterator[str]:

@@ -22,6 +22,7 @@ SWITCHES: Mapping[str, str] = {
     "H6": "a fixed irq is activated although it found no vector",
     "H7": "a driver changes the affinity of a managed irq",
     "H8": "a CPU goes offline although the affinity of an irq on it has no vector left",
+    "H9": "an irq keeps the effective mask of its inactive time (implementation only)",
     "MX-D1": "available of a CPU that is away ignores managed reservations",
     "MX-D2": "total_allocated keeps what is freed on a CPU that is away",
     "MX-D3": "a free of a clear bit moves the counters",
