@@ -251,8 +251,8 @@ def dropped(log: list[Item], place: int) -> list[Item]:
 NEVER_NOTICED = {
     # Nothing later depends on it: a log cannot tell what the system took from what it did not.
     "irq_matrix_assign_system": (39, 32),
-    # The irq has its vector, or a CPU taken down has just hidden that it has none; or it is managed,
-    # and may have been activated while it was shut down, which a log does not tell.
+    # The irq has its vector, or a CPU taken down has just hidden that it has none; or it is
+    # managed, and may have been activated while it was shut down, which a log does not tell.
     "vector_activate": (41, 41),
     # A fixed irq keeps its vector: the event changes nothing.
     "vector_deactivate": (3, 2),
