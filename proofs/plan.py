@@ -184,7 +184,6 @@ def _explored_machine(found: ImplExploration, id: str) -> Result:
         seconds=found.seconds,
         solver="",
         bound="in every state of 2x2x1",
-        assumed=("interchangeable irqs; the rules of choice tell CPUs apart",),
         detail=f"the search ended after {seen}" if open_ else seen,
         counterexample=counterexample if fell else None,
     )

@@ -3,9 +3,9 @@
 
 Membership is exact: a row counts as known only if every word of it equals a stored row; the hash
 only says where to look. The table is an open-addressing one whose slots hold the upper half of the
-hash and the number of a row. Its loops are compiled by numba and take
-about 40 ns a row among four million; sorting a batch and searching ten million sorted hashes for
-it, the least that NumPy alone would need, takes 140 ns without comparing a single row.
+hash and the number of a row. Its loops are compiled by numba and take about 40 ns a row among four
+million; sorting a batch and searching ten million sorted hashes for it, the least that NumPy alone
+would need, takes 140 ns without comparing a single row.
 """
 
 from __future__ import annotations

@@ -32,6 +32,10 @@ _Permutation = Mapping[str, tuple[int, ...]]
 """Sort -> which element takes the place of each."""
 
 
+_PIECE = 1 << 12
+"""States whose representatives are found together: their columns stay in the cache."""
+
+
 def symmetric_sorts(model: Model, scope: Scope, invariants: Iterable[Invariant]) -> tuple[str, ...]:
     """The sorts with at least two elements in this scope, whose elements nothing tells apart."""
     formulas = [i.formula for i in invariants]
@@ -173,6 +177,14 @@ class Symmetry:
 
     def representatives(self, rows: Rows) -> tuple[Rows, npt.NDArray[np.int64]]:
         """The representative of each state, and the size of its orbit."""
+        found = np.empty_like(rows)
+        sizes = np.empty(len(rows), dtype=np.int64)
+        for start in range(0, len(rows), _PIECE):
+            piece = slice(start, start + _PIECE)
+            found[piece], sizes[piece] = self._representatives(rows[piece])
+        return found, sizes
+
+    def _representatives(self, rows: Rows) -> tuple[Rows, npt.NDArray[np.int64]]:
         columns = self._columns.unpack(rows)
         stored = [_stored(c, p) for c, p in zip(columns, self._places, strict=True)]
         signatures = self._signatures(stored)
@@ -207,9 +219,7 @@ class Symmetry:
         plain = [_union(parts) for _, parts in sorted(words.items())]
         if not signatures:
             return plain
-        moved = np.stack([_moved(s, move.signature) for s in signatures])
-        moved.sort(axis=0)
-        return plain + list(moved)
+        return plain + _in_order([_moved(s, move.signature) for s in signatures])
 
     def _alike(self, key: list[_Words]) -> npt.NDArray[np.int64]:
         """The number of permutations of the sorted sort that change nothing."""
@@ -290,6 +300,16 @@ def _moved(word: _Words, tables: tuple[_Words, ...]) -> _Words:
     byte = np.uint64(255)
     parts = [table[word >> np.uint64(8 * k) & byte] for k, table in enumerate(tables)]
     return _union(parts)
+
+
+def _in_order(words: list[_Words]) -> list[_Words]:
+    """Many short lists sorted at once, by exchanges of neighbours: few and over whole columns."""
+    result = list(words)
+    for end in range(len(result) - 1, 0, -1):
+        for k in range(end):
+            low, high = result[k : k + 2]
+            result[k], result[k + 1] = np.minimum(low, high), np.maximum(low, high)
+    return result
 
 
 def _compare(
