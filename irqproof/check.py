@@ -71,6 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="turn on a hazard or a defect, e.g. H1 (repeatable)",
     )
+    add("--crosscheck", action="store_true", help="let cvc5 confirm what z3 proves, too")
     add("--no-cache", action="store_true", help="check everything anew")
     add("--json", metavar="FILE", default="", help="write a JSON report, '-' for standard output")
     add("--junit", metavar="FILE", default="", help="write a JUnit report, '-' likewise")
@@ -83,7 +84,13 @@ def run(options: argparse.Namespace) -> int:
     from proofs.cache import default_directory
 
     wanted = CheckOptions(
-        plan=Options(tuple(options.only), options.scope, options.seed, tuple(options.switch)),
+        plan=Options(
+            tuple(options.only),
+            options.scope,
+            options.seed,
+            tuple(options.switch),
+            options.crosscheck,
+        ),
         jobs=options.jobs,
         cache=None if options.no_cache else default_directory(os.environ),
         json=options.json,

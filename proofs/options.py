@@ -50,10 +50,12 @@ class Options:
     ``only`` holds patterns in shell style for invariant ids and task names; none means all.
     ``scope`` None leaves each bounded check its own default. ``seed`` feeds everything random, so
     two runs with equal options give equal verdicts, counts and traces. ``switches`` names the
-    hazards and defects turned on (such as "H1" or "MX-D1").
+    hazards and defects turned on (such as "H1" or "MX-D1"). With ``crosscheck`` a second solver is
+    asked to confirm every proof.
     """
 
     only: tuple[str, ...] = ()
     scope: Scope | None = None
     seed: int = 0
     switches: tuple[str, ...] = ()
+    crosscheck: bool = False

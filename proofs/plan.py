@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from impl.defects import Defect
-from proofs import induction
+from proofs import crosscheck, induction
 from proofs.explorer import Exploration, Limit, explore
 from proofs.options import BadOptionError, Options
 from proofs.result import Result, Task
@@ -47,6 +47,7 @@ def tasks(options: Options) -> tuple[Task, ...]:
         *_inductions(model),
         *_explorations(model, _scopes(options)),
         *_implementations(model, options),
+        *(crosscheck.tasks(model) if options.crosscheck else ()),
     )
 
 

@@ -76,11 +76,11 @@ class Compiler:
     ) -> Callable[..., int]:
         """A function that gives the place of the first term that is not true, or -1."""
         lines = []
-        names: list[str] = []
         for place, term in enumerate(terms):
-            scope, names = self._parameters(term, parameters)
+            scope, _ = self._parameters(term, parameters)
             lines.append(f" if {self.expression(term, scope)} is not True: return {place}")
-        return self.define(f"({', '.join(names)}):\n" + "\n".join([*lines, " return -1"]))
+        body = "\n".join([*lines, " return -1"])
+        return self.define(f"({self.signature(parameters)}):\n{body}")
 
     def places(
         self,
