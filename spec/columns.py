@@ -106,7 +106,8 @@ class Columns:
     # --- one state --------------------------------------------------------------------------
 
     def violated(self, state: State) -> tuple[str, ...]:
-        """The ids of the invariants that a state breaks."""
+        """The ids of the invariants that a state breaks. Fields that no operation changes count as
+        what they are in every reachable state, whatever `state` says."""
         return self.violated_words(self.layout.encode(state))
 
     def violated_words(self, words: Sequence[int]) -> tuple[str, ...]:
