@@ -31,11 +31,10 @@ def _write(term: Term, level: int) -> str:
 def _bare(term: Term) -> str:
     op, args = term.op, term.args
     if op == "const":
-        return (
-            {True: "true", False: "false", None: "none"}.get(value_of(term), str(value_of(term)))
-            if not isinstance(term.type, Int)
-            else str(value_of(term))
-        )
+        value = value_of(term)
+        if isinstance(term.type, Bool):
+            return "true" if value else "false"
+        return "none" if value is None else str(value)
     if op == "var":
         return str(args[0])
     if op in ("read", "apply"):
