@@ -19,7 +19,7 @@ from proofs.verdict import EXIT_USAGE, Verdict, combine, exit_code
 if TYPE_CHECKING:
     from proofs.ftrace import Log
     from proofs.refinement import Counts, Violation
-    from spec.language import Model
+    from spec.records import Model
 
 JSON_FORMAT: Final = "irqproof-replay/1"
 SWITCHES: Final = ("MX-D1", "MX-D2", "MX-D3", "MX-D4", "H1", "H4", "H5", "H6", "H8")

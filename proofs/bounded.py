@@ -22,7 +22,7 @@ from proofs.describe import describe, flat
 from proofs.smt import Maybe, Reading
 from proofs.verdict import Verdict
 from spec import evaluate
-from spec.language import Action, Field, FunctionOf, Model
+from spec.records import Action, Field, FunctionOf, Model
 from spec.scope import Scope
 from spec.terms import Option, read, value_of, variable
 

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from spec import matrix
 from spec.compiled import Compiler
-from spec.language import FunctionOf, Model, State, parameter
 from spec.mathematics import plain
 from spec.matrix import CPU, VECTOR
+from spec.records import FunctionOf, Model
+from spec.state import State, parameter
 from spec.terms import BOOL, TRUE, Term, and_, exists, lift, not_, variable
 
 __all__ = ["Choices"]

@@ -25,7 +25,7 @@ from proofs.induction import Obligation
 from proofs.options import BadOptionError
 from proofs.result import Result, Task
 from proofs.verdict import Verdict
-from spec.language import Model
+from spec.records import Model
 from spec.terms import TRUE, Term
 
 _ATTEMPTS: tuple[tuple[tuple[str, str], ...], ...] = ((), (("mbqi", "true"),))

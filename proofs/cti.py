@@ -13,7 +13,7 @@ from proofs.counterexample import Counterexample, Step
 from proofs.describe import describe, flat
 from proofs.smt import Reading
 from spec import evaluate
-from spec.language import Action, Field, FunctionOf, Invariant, Model, Parameter
+from spec.records import Action, Field, FunctionOf, Invariant, Model, Parameter
 from spec.terms import Bool, Enum, Int, Option, Sort, Term, Type
 
 Cell = bool | int | str | None

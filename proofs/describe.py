@@ -9,8 +9,8 @@ from typing import Any
 
 from proofs.counterexample import Counterexample, Step
 from spec import evaluate
-from spec.language import Action, Invariant, Model
 from spec.mathematics import plain, type_name
+from spec.records import Action, Invariant, Model
 from spec.terms import Sort, Term
 
 

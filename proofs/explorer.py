@@ -24,7 +24,7 @@ from proofs.symmetry import Symmetry
 from proofs.verdict import Verdict
 from spec.columns import Column, Columns, Instance, Rows, Truth
 from spec.columns import compile as compile_columns
-from spec.language import Invariant, Model
+from spec.records import Invariant, Model
 from spec.scope import Scope
 
 _BLOCK = 1 << 17

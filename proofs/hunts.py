@@ -17,7 +17,7 @@ from impl.defects import Defect
 from proofs.explorer import Limit
 from proofs.impl_explorer import EXPLORED, ImplExploration, explore_machine
 from proofs.small_machine import SmallMachine
-from spec.language import Model
+from spec.records import Model
 from spec.stack import stack
 
 __all__ = ["HUNTS", "Hunt", "control", "hunt"]

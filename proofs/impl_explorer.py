@@ -28,8 +28,8 @@ from proofs.monitor import Broken, Finding, HazardEntered
 from proofs.monitored import Run, Saved, tell
 from proofs.small_machine import Operation, SmallMachine, operations, tests
 from proofs.verdict import Verdict
-from spec.language import Model
 from spec.partial import Store
+from spec.records import Model
 
 __all__ = ["EXPLORED", "ImplExploration", "canonical", "explore_machine"]
 

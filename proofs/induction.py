@@ -28,7 +28,7 @@ from proofs.counterexample import Counterexample
 from proofs.result import Result
 from proofs.smt import Reading, Sums
 from proofs.verdict import Verdict
-from spec.language import Action, Field, Invariant, Model, Theorem
+from spec.records import Action, Field, Invariant, Model, Theorem
 from spec.terms import TRUE, Option, Term, default, eq, ite, none, subterms, transform
 
 SOLVER = f"z3 {z3.get_version_string()}"

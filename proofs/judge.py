@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spec.evaluate import evaluate
-from spec.language import Field, Invariant, Model
 from spec.layout import Layout, Place
 from spec.partial import ANY, Store
+from spec.records import Field, Invariant, Model
 from spec.scope import Scope
 from spec.source import Statement, lines
 from spec.terms import Bool, Int, value_of

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from proofs.events import Reading
-from spec.language import Model
 from spec.partial import ANY, UNKNOWN, PartialState
+from spec.records import Model
 from spec.terms import Term
 
 SILENT: Final = frozenset(

@@ -19,9 +19,9 @@ from proofs.judge import Judge, friendly
 from proofs.monitor import Broken, Finding, HazardEntered, Monitor
 from proofs.small_machine import OPERATIONS, Operation, SmallMachine, perform
 from spec.evaluate import conjuncts, evaluate
-from spec.language import Model
 from spec.mathematics import plain
 from spec.partial import Store
+from spec.records import Model
 from spec.terms import Option, Sort
 
 __all__ = ["Run", "Saved", "replay_operations", "tell"]

@@ -19,7 +19,7 @@ from proofs.rowset import RowSet
 from proofs.symmetry import Symmetry
 from spec.columns import Columns, Rows
 from spec.evaluate import evaluate
-from spec.language import Invariant
+from spec.records import Invariant
 from spec.scope import State
 
 

@@ -18,7 +18,7 @@ from proofs.options import BadOptionError, Options
 from proofs.result import Result, Task
 from proofs.verdict import Verdict
 from spec.columns import compile as compile_columns
-from spec.language import Model
+from spec.records import Model
 from spec.scope import Scope
 from spec.stack import SWITCHES, stack
 

@@ -35,10 +35,10 @@ from proofs.ftrace import Gap, Logged
 from proofs.knowledge import at_rest, boot, forget_cpu, forget_everything, hidden_fields, settle
 from proofs.steps import Step
 from spec.compiled import Compiler
-from spec.language import Model
 from spec.learning import Contradiction, Learner
 from spec.mathematics import plain
 from spec.partial import UNKNOWN, PartialState, is_open
+from spec.records import Model
 from spec.terms import free_variables
 
 _CPUHP = re.compile(r"cpu: (\d+) .*step: +(\d+) (?:\((\w+)|ret: (-?\d+))")

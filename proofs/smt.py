@@ -17,7 +17,7 @@ from typing import Any
 
 import z3
 
-from spec.language import Action, Field
+from spec.records import Action, Field
 from spec.terms import (
     BOOL,
     INT,

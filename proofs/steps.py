@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from proofs.events import Printed, Reading
-from spec.language import Action, FunctionOf, Model, Parameter
 from spec.learning import Follower, Learner
+from spec.records import Action, FunctionOf, Model, Parameter
 from spec.terms import Bool, Term, Type, eq, read, variable
 
 

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spec.columns import Column, Columns, Rows
-from spec.language import Field, Invariant, Model
 from spec.layout import Place, is_mask
+from spec.records import Field, Invariant, Model
 from spec.scope import Index, Scope, Value
 from spec.terms import BINDERS, Option, Sort, Term, Type, subterms
 

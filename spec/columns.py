@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spec.instances import Instance, Transition, transitions, varying
-from spec.language import Invariant, Model
 from spec.layout import Layout, Place
+from spec.records import Invariant, Model
 from spec.scope import Index, Scope, State, Value
 from spec.source import Statement, lines
 from spec.words import Node, Words

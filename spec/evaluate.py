@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spec.language import Action, Field, Model, Write
 from spec.mathematics import plain
+from spec.records import Action, Field, Model, Write
 from spec.terms import TRUE, Sort, Term, default, value_of
 
 Value = bool | int | str | None

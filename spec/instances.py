@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from spec.language import Action, Field, FunctionOf, Model, Parameter, Write
 from spec.layout import Layout, is_mask, stored_index
+from spec.records import Action, Field, FunctionOf, Model, Parameter, Write
 from spec.scope import Index, Scope, Value
 from spec.terms import Bool, Enum, Int, Option, Sort, Term, constant, eq, variable
 from spec.words import Node, Words

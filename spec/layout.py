@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from spec.language import Field, Model
+from spec.records import Field, Model
 from spec.scope import Index, Scope, State, Value
 from spec.terms import Bool, Enum, Int, Option, Sort, Type, value_of
 from spec.words import Node, Words

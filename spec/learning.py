@@ -14,8 +14,8 @@ from typing import Any
 
 from spec.compiled import Compiler
 from spec.evaluate import conjuncts
-from spec.language import Action
 from spec.partial import ANY, UNKNOWN, is_open, pin
+from spec.records import Action
 from spec.terms import Bool, Term, free_variables
 from spec.writing import writer
 

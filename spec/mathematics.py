@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from spec.language import Action, Field, FunctionOf, Invariant, Model, Parameter, Theorem, Write
+from spec.records import Action, Field, FunctionOf, Invariant, Model, Parameter, Theorem, Write
 from spec.terms import BINDERS, TRUE, Bool, Enum, Int, Option, Sort, Term, value_of
 
 _INFIX = {"and": " ∧ ", "or": " ∨ ", "implies": " ⇒ ", "eq": " = ", "le": " ≤ ", "lt": " < "}

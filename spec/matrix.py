@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from spec.language import Layer, State
+from spec.language import Layer
+from spec.state import State
 from spec.terms import (
     BOOL,
     INT,

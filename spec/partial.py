@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from spec.language import Field
+from spec.records import Field
 from spec.terms import value_of
 
 

@@ -9,7 +9,6 @@ something else does not fit.
 from __future__ import annotations
 
 from spec import matrix
-from spec.language import FunctionOf, Indexed, State
 from spec.matrix import (
     CPU,
     VECTOR,
@@ -20,6 +19,8 @@ from spec.matrix import (
     nothing_in_hand,
     spare_bit,
 )
+from spec.records import FunctionOf, Indexed
+from spec.state import State
 from spec.terms import BOOL, FALSE, Option, Term, and_, exists, forall, implies, ite, none, or_
 from spec.vectors import IRQ, PC, has_previous, has_vector, idle, vectors
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spec.language import FunctionOf, Indexed, State
 from spec.matrix import (
     CPU,
     VECTOR,
@@ -29,6 +28,8 @@ from spec.matrix import (
     irq_matrix_reserve,
     irq_matrix_reserve_managed,
 )
+from spec.records import FunctionOf, Indexed
+from spec.state import State
 from spec.terms import BOOL, FALSE, TRUE, Option, Term, exists, forall, implies, lift, none
 from spec.vector_actions import (
     MASK,

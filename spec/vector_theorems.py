@@ -8,7 +8,6 @@ any choice, and the implementations are held to the rule at every step.
 
 from __future__ import annotations
 
-from spec.language import State
 from spec.matrix import (
     CPU,
     VECTOR,
@@ -24,6 +23,7 @@ from spec.matrix import (
     set_aside,
     spare_bit,
 )
+from spec.state import State
 from spec.terms import TRUE, Term, and_, count, exists, forall, implies
 from spec.vector_actions import (
     irq_matrix_remove_managed,

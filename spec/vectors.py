@@ -16,8 +16,8 @@ vector.
 
 from __future__ import annotations
 
-from spec.language import State
 from spec.matrix import CPU, VECTOR, at_rest, matrix, spare_bit
+from spec.state import State
 from spec.terms import (
     Enum,
     Option,

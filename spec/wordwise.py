@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Literal, TypeAlias
 
-from spec.language import Field
 from spec.layout import Store, is_wide, position
+from spec.records import Field
 from spec.scope import Index, Scope, Value
 from spec.terms import (
     Bool,

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from spec.compiled import Compiler
-from spec.language import Action, Write
 from spec.partial import put, put_many
+from spec.records import Action, Write
 from spec.terms import Sort, substitute
 
 

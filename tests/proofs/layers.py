@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from spec.language import Layer, State
+from spec.language import Layer
+from spec.state import State
 from spec.terms import (
     INT,
     Enum,

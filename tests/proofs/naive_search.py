@@ -11,7 +11,7 @@ from typing import Any
 
 from spec.evaluate import State, apply, evaluate, initial_state
 from spec.instances import domain
-from spec.language import Action, FunctionOf, Model
+from spec.records import Action, FunctionOf, Model
 from spec.scope import Scope
 from spec.terms import Sort
 

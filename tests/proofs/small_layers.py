@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from spec.language import Layer, State
+from spec.language import Layer
+from spec.state import State
 from spec.terms import Int, Option, Sort, Term, and_, count, exists, forall, implies, none
 
 SEAT = Sort("Seat")

@@ -15,8 +15,10 @@ from proofs.explorer import Limit, explore
 from proofs.verdict import Verdict
 from spec.columns import Columns, compile
 from spec.evaluate import evaluate
-from spec.language import FunctionOf, Layer, Model, State
+from spec.language import Layer
+from spec.records import FunctionOf, Model
 from spec.scope import Scope
+from spec.state import State
 from spec.terms import Int, Term
 from spec.vectors import vectors
 from tests.proofs.naive_search import search, sizes

@@ -13,9 +13,11 @@ from proofs.induction import Context, discharge, obligations
 from proofs.result import Result
 from proofs.verdict import Verdict, combine
 from spec.evaluate import evaluate
-from spec.language import Layer, Parameter, State
+from spec.language import Layer
 from spec.matrix import CPU as MATRIX_CPU
+from spec.records import Parameter
 from spec.stack import stack
+from spec.state import State
 from spec.terms import (
     BOOL,
     TRUE,

@@ -17,8 +17,8 @@ import pytest
 
 from proofs import cti
 from spec.evaluate import conjuncts, evaluate
-from spec.language import Action
 from spec.mathematics import plain
+from spec.records import Action
 from spec.stack import stack
 from spec.terms import and_
 

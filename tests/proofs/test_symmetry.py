@@ -14,8 +14,9 @@ import spec.vector_operations  # noqa: F401  # declares the operations
 from proofs.explorer import explore
 from proofs.symmetry import Symmetry, symmetric_sorts
 from spec.columns import compile
-from spec.language import Layer, State
+from spec.language import Layer
 from spec.scope import Scope
+from spec.state import State
 from spec.terms import Int, Option, Term, none
 from spec.vectors import vectors
 from tests.proofs.naive_search import freeze

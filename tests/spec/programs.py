@@ -14,8 +14,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from spec.language import Layer, Model, Parameter
-from spec.language import State as Symbolic
+from spec.language import Layer
+from spec.records import Model, Parameter
+from spec.state import State as Symbolic
 from spec.terms import INT, Int, Sort, Term
 from tests.spec.raw import FIELDS, PARAMETERS, A, B, Maker, Raw, Sizes, State, names_in, term, value
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from spec.language import FunctionOf, Parameter
+from spec.records import FunctionOf, Parameter
 from spec.terms import (
     BOOL,
     INT,

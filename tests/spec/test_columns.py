@@ -15,8 +15,10 @@ import pytest
 import spec.vector_operations  # noqa: F401  # declares the operations
 from spec.columns import Columns, compile
 from spec.evaluate import apply, evaluate
-from spec.language import FunctionOf, Layer, Model, State
+from spec.language import Layer
+from spec.records import FunctionOf, Model
 from spec.scope import Index, Scope, Value
+from spec.state import State
 from spec.terms import (
     BOOL,
     INT,

@@ -21,10 +21,10 @@ from spec.evaluate import (
     refusal,
     violated,
 )
-from spec.language import Action, FunctionOf, Model, Parameter
 from spec.learning import Contradiction, Follower, Learner
 from spec.matrix import CPU, VECTOR
 from spec.partial import ANY, UNKNOWN, OneOf, PartialState, is_open, merge
+from spec.records import Action, FunctionOf, Model, Parameter
 from spec.stack import stack
 from spec.terms import (
     BOOL,

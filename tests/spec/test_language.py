@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec.evaluate import Refusal, apply, evaluate
-from spec.language import Action, FunctionOf, Layer, Model, State
+from spec.language import Layer
+from spec.records import Action, FunctionOf, Model
+from spec.state import State
 from spec.terms import (
     BOOL,
     INT,

@@ -21,12 +21,13 @@ from spec.columns import Columns
 from spec.columns import compile as compile_columns
 from spec.compiled import Compiler
 from spec.evaluate import apply, evaluate
-from spec.language import Action, Field, FunctionOf, Layer, Model
-from spec.language import State as Symbolic
+from spec.language import Layer
 from spec.learning import Contradiction, Follower, Learner
 from spec.partial import UNKNOWN, PartialState, is_open
+from spec.records import Action, Field, FunctionOf, Model
 from spec.scope import Scope
 from spec.stack import stack
+from spec.state import State as Symbolic
 from spec.terms import (
     BOOL,
     INT,
