@@ -51,7 +51,7 @@ def _table(report: Report) -> "Table":
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, safe_box=True)
     table.add_column("Invariant", no_wrap=True)
     # `irqproof show invariants` has the sentences in full; here a row should be a line.
-    table.add_column("What must hold", no_wrap=True, overflow="ellipsis", max_width=40)
+    table.add_column("What must hold", no_wrap=True, overflow="ellipsis", max_width=34)
     table.add_column("How it is held", min_width=54)
     table.add_column("Checks", justify="right", no_wrap=True)
     table.add_column("Time", justify="right", no_wrap=True)
