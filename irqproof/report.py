@@ -12,7 +12,7 @@ from proofs.verdict import Verdict
 if TYPE_CHECKING:
     from rich.table import Table
 
-_WIDTH_WITHOUT_TERMINAL: Final = 132
+_WIDTH_WITHOUT_TERMINAL: Final = 144
 
 _FEW: Final = 8
 """So many invariants are named one by one."""
