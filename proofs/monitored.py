@@ -15,14 +15,13 @@ from impl.kernel.kernel import KernelBug
 from impl.snapshot import Snapshot
 from impl.trace import Event, Trace
 from proofs.counterexample import Counterexample, Step
+from proofs.describe import false_parts, sorts
 from proofs.judge import Judge, friendly
 from proofs.monitor import Broken, Finding, HazardEntered, Monitor
 from proofs.small_machine import OPERATIONS, Operation, SmallMachine, perform
-from spec.evaluate import conjuncts, evaluate
 from spec.mathematics import plain
 from spec.partial import Store
 from spec.records import Model
-from spec.terms import Option, Sort
 
 __all__ = ["Run", "Saved", "replay_operations", "tell"]
 
@@ -209,8 +208,7 @@ def _false_parts(
     sizes = {sort: scope.size(sort.name) for sort in model.sorts}
     state: Any = friendly(model, scope, seen)
     formulas = [i.formula for i in model.invariants if i.id == finding.violated]
-    parts = [part for formula in formulas for part in conjuncts(formula)]
-    return tuple(plain(part) for part in parts if not evaluate(part, state, sizes))
+    return tuple(part for formula in formulas for part in false_parts(formula, state, sizes))
 
 
 _SORTS: Final[Mapping[str, str]] = {
@@ -222,45 +220,10 @@ _SORTS: Final[Mapping[str, str]] = {
 }
 
 
-def describe(
-    run: Run,
-    initial: Mapping[str, Store],
-    operations: Sequence[Operation],
-    states: Iterable[Mapping[str, Store]],
-    finding: Finding,
-    *,
-    shortest: bool = False,
-) -> Counterexample:
-    """The record of a run of the implementation."""
-    model, scope = run.model, run.kind.scope()
-    steps = tuple(
-        Step(operation.name, operation.params, friendly(model, scope, state))
-        for operation, state in zip(operations, states, strict=True)
-    )
-    switches = {d.value for d in run.kind.defects} | model.switches
-    return Counterexample(
-        source="implementation",
-        machine=str(run.kind),
-        switches=tuple(sorted(switches)),
-        initial=friendly(model, scope, initial),
-        steps=steps,
-        violated=finding.violated,
-        sentence=finding.sentence,
-        formula=finding.formula,
-        false_parts=(),
-        shortest=shortest,
-        note=f"also false: {', '.join(finding.also)}" if finding.also else "",
-        sorts=_sorts(model, operations),
-    )
-
-
 def _sorts(model: Model, operations: Sequence[Operation]) -> dict[str, tuple[str, ...]]:
-    names = {}
-    for name, f in model.fields.items():
-        of = f.type.of if isinstance(f.type, Option) else f.type
-        names[name] = (*(s.name for s in f.args), *((of.name,) if isinstance(of, Sort) else ()))
+    names = sorts(model, ())
     for operation in operations:
         for param, _ in operation.params:
             if param in _SORTS:
                 names[f"{operation.name}.{param}"] = (_SORTS[param],)
-    return {name: sorts for name, sorts in names.items() if sorts}
+    return names

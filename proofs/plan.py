@@ -15,7 +15,7 @@ from impl.defects import Defect
 from proofs import crosscheck, induction
 from proofs.explorer import Exploration, Limit, explore
 from proofs.options import BadOptionError, Options
-from proofs.result import Result, Task
+from proofs.result import LAWS, Result, Task
 from proofs.verdict import Verdict
 from spec.columns import compile as compile_columns
 from spec.records import Model
@@ -30,9 +30,6 @@ _DEFAULT_SCOPES = (
     Scope.of(1, 3, 2, allocatable=frozenset({0, 1}), isa_irq={1: 0, 2: 1}),
 )
 """Every state of a small machine, and of one that boots with ISA vectors and a system vector."""
-
-LAWS = ("refinement", "MX-12", "MX-14", "VEC-18", "VEC-19", "VEC-20")
-"""What is judged of the implementation beside the invariants of one state."""
 
 _LARGEST = 64
 _PATIENCE = 600.0

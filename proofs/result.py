@@ -28,6 +28,11 @@ The last is for a task that gave no answer: the verdict is then UNDETERMINED.
 """
 
 
+LAWS: Final = ("refinement", "MX-12", "MX-14", "VEC-18", "VEC-19", "VEC-20")
+"""What is judged of an implementation beside the invariants of one state: that every step is an
+action of the specification, the rules of choice, and the laws that speak of several states."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The answer of one check about one invariant.

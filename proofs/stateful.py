@@ -27,7 +27,7 @@ from impl.machine import VectorMachine
 from proofs.counterexample import Counterexample
 from proofs.monitor import Broken, Finding, HazardEntered
 from proofs.monitored import Run, Saved, tell
-from proofs.result import Result
+from proofs.result import LAWS, Result
 from proofs.small_machine import OPERATIONS, Operation, SmallMachine, operations, tests
 from proofs.verdict import Verdict
 from spec.partial import Store
@@ -62,10 +62,6 @@ _COMPARED: Final = (
 )
 """What must be as after boot once everything is gone: the matrix. VECTOR_SHUTDOWN marks stay."""
 
-
-_LAWS: Final = ("refinement", "MX-12", "MX-14", "VEC-18", "VEC-19", "VEC-20")
-"""What is judged beside the invariants: that every step is an action of the specification, the
-rules of choice, and the laws that speak of more than one state."""
 
 _HAZARDS: Final = frozenset({"H2", "H7", "H8"})
 """What the environment may do to a machine without a defect."""
@@ -276,7 +272,7 @@ def _results(
     runs = sum(s.runs for s in sessions)
     bound = f"{operations:,} operations in {runs:,} runs"
     solver = f"hypothesis {hypothesis.__version__}"
-    subjects = [*judged, *(law for law in _LAWS if law not in judged)]
+    subjects = [*judged, *(law for law in LAWS if law not in judged)]
     if found is not None and found.violated not in subjects:
         subjects.append(found.violated)
     return tuple(
