@@ -26,7 +26,7 @@ from proofs.options import BadOptionError
 from proofs.result import Result, Task
 from proofs.verdict import Verdict
 from spec.records import Model
-from spec.terms import TRUE, Term
+from spec.terms import TRUE, Term, conjuncts
 
 _ATTEMPTS: tuple[tuple[tuple[str, str], ...], ...] = ((), (("mbqi", "true"),))
 """Options of cvc5, one set after the other: its own choice finds nearly every proof, in a hundredth
@@ -82,7 +82,7 @@ def confirm(obligation: Obligation) -> Result:
     """PROVED if Z3 proves every part and cvc5 confirms each; REFUTED if they disagree."""
     start = time.perf_counter()
     verdict, detail = Verdict.PROVED, "confirmed"
-    for number, part in enumerate(induction.parts(obligation.goal), start=1):
+    for number, part in enumerate(conjuncts(obligation.goal), start=1):
         text = smtlib(obligation, part)
         answer = "not proved by Z3" if text is None else ask(text)
         if answer == "sat":

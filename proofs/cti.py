@@ -14,7 +14,7 @@ from proofs.describe import describe, flat
 from proofs.smt import Reading
 from spec import evaluate
 from spec.records import Action, Field, FunctionOf, Invariant, Model, Parameter
-from spec.terms import Bool, Enum, Int, Option, Sort, Term, Type
+from spec.terms import Bool, Enum, Int, Option, Sort, Term, Type, conjuncts
 
 Cell = bool | int | str | None
 
@@ -38,8 +38,8 @@ def find(
     solver.add(*reading.distinctness(), *_membership(reading, model, action.params))
     solver.add(*(reading.of(f, {}) for f in (*formulas, invariant.formula, action.enabled)))
     after = action.after(model.fields, invariant.formula)
-    conjuncts = after.args if after.op == "and" else (after,)
-    goal = after if part is None or part >= len(conjuncts) else conjuncts[part]
+    goals = conjuncts(after)
+    goal = after if part is None or part >= len(goals) else goals[part]
     solver.add(z3.Not(reading.of(goal, {})))
     if solver.check() != z3.sat:
         return None

@@ -11,7 +11,7 @@ from proofs.counterexample import Counterexample, Step
 from spec import evaluate
 from spec.mathematics import plain, type_name
 from spec.records import Action, Invariant, Model
-from spec.terms import Sort, Term
+from spec.terms import Sort, Term, conjuncts
 
 
 def describe(
@@ -67,7 +67,7 @@ def false_parts(formula: Term, state: Any, sizes: Mapping[Sort, int]) -> tuple[s
     """The conjuncts of a formula that are false on a state, with elements that show it."""
     return tuple(
         _witnessed(part, state, sizes)
-        for part in evaluate.conjuncts(formula)
+        for part in conjuncts(formula)
         if not evaluate.evaluate(part, state, sizes)
     )
 

@@ -29,7 +29,7 @@ from proofs.result import Result
 from proofs.smt import Reading, Sums
 from proofs.verdict import Verdict
 from spec.records import Action, Field, Invariant, Model, Theorem
-from spec.terms import TRUE, Option, Term, default, eq, ite, none, subterms, transform
+from spec.terms import TRUE, Option, Term, conjuncts, default, eq, ite, none, subterms, transform
 
 SOLVER = f"z3 {z3.get_version_string()}"
 ASSUMED = ("finitely many CPUs, vectors and irqs",)
@@ -87,13 +87,6 @@ class Context:
 def _fields_of(term: Term) -> frozenset[str]:
     below = frozenset[str]().union(*map(_fields_of, subterms(term)))
     return below | {term.args[0]} if term.op == "read" else below
-
-
-def parts(formula: Term) -> tuple[Term, ...]:
-    """The conjuncts of a formula."""
-    if formula is TRUE:
-        return ()
-    return formula.args if formula.op == "and" else (formula,)
 
 
 @functools.cache
@@ -237,7 +230,7 @@ def discharge(obligation: Obligation) -> Result:
     verdict = Verdict.PROVED
     found: Counterexample | None = None
     used: set[str] = set()
-    for number, part in enumerate(parts(obligation.goal)):
+    for number, part in enumerate(conjuncts(obligation.goal)):
         premises = premises_for(obligation, part, _BUDGETS[0])
         if premises is None:
             found = _refutation(obligation, number)

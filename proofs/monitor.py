@@ -28,12 +28,11 @@ from proofs.events import Printed, Reading
 from proofs.impl_events import HAZARDS, SEARCHES, readings
 from proofs.judge import Judge
 from spec.compiled import Compiler
-from spec.evaluate import conjuncts
 from spec.mathematics import plain
 from spec.partial import ANY, PartialState, Store
 from spec.records import Action, Model
 from spec.scope import Scope
-from spec.terms import TRUE, Term, value_of
+from spec.terms import TRUE, Term, conjuncts, value_of
 from spec.writing import writer
 
 __all__ = ["Broken", "Finding", "HazardEntered", "Monitor"]

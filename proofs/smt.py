@@ -31,6 +31,7 @@ from spec.terms import (
     add,
     and_,
     apply,
+    conjuncts,
     eq,
     free_variables,
     ite,
@@ -417,7 +418,7 @@ def _index_terms(points: tuple[Term, ...] | None, condition: Term) -> Iterator[T
         yield from points
         return
     # A write to many places still fixes some of its indices: `vars = term` conjuncts.
-    for part in condition.args if condition.op == "and" else (condition,):
+    for part in conjuncts(condition):
         if part.op == "eq":
             for a, b in (part.args, part.args[::-1]):
                 if a.op == "var" and "." in a.args[0] and b.op == "var" and "." not in b.args[0]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from spec.mathematics import plain
 from spec.records import Action, Field, Model, Write
-from spec.terms import TRUE, Sort, Term, default, value_of
+from spec.terms import Sort, Term, conjuncts, default, value_of
 
 Value = bool | int | str | None
 Index = tuple[int, ...]
@@ -37,13 +37,6 @@ class Refusal:
 
     def __str__(self) -> str:
         return f"{self.action}: {plain(self.conjunct)} is false"
-
-
-def conjuncts(term: Term) -> tuple[Term, ...]:
-    """The formulas that `term` joins with "and"; none of true."""
-    if term is TRUE:
-        return ()
-    return term.args if term.op == "and" else (term,)
 
 
 def evaluate(

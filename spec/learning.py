@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spec.compiled import Compiler
-from spec.evaluate import conjuncts
 from spec.partial import ANY, UNKNOWN, is_open, pin
 from spec.records import Action
-from spec.terms import Bool, Term, free_variables
+from spec.terms import Bool, Term, conjuncts, free_variables
 from spec.writing import writer
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from spec.records import Action, Field, FunctionOf, Invariant, Model, Parameter, Theorem, Write
-from spec.terms import BINDERS, TRUE, Bool, Enum, Int, Option, Sort, Term, value_of
+from spec.terms import BINDERS, TRUE, Bool, Enum, Int, Option, Sort, Term, conjuncts, value_of
 
 _INFIX = {"and": " ∧ ", "or": " ∨ ", "implies": " ⇒ ", "eq": " = ", "le": " ≤ ", "lt": " < "}
 _BINDS = {"forall": "∀", "exists": "∃", "sum": "Σ"}
@@ -136,7 +136,7 @@ def _action(action: Action) -> Iterator[str]:
     params = ", ".join(f"{n}: {type_name(t)}" for n, t in action.params.items())
     yield f"  {action.name}({params})"
     yield f"    -- {' '.join(action.doc.split())}"
-    for part in _conjuncts(action.guard):
+    for part in conjuncts(action.guard):
         yield f"    require {plain(part)}"
     for assumption in action.assumptions:
         yield f"    assume without {assumption.switch}: {plain(assumption.condition)}"
@@ -145,17 +145,11 @@ def _action(action: Action) -> Iterator[str]:
             yield f"    {_update(name, write)}"
 
 
-def _conjuncts(term: Term) -> tuple[Term, ...]:
-    if term is TRUE:
-        return ()
-    return term.args if term.op == "and" else (term,)
-
-
 def _update(name: str, write: Write) -> str:
     if write.points is not None:
         place = ", ".join(plain(p) for p in write.points)
         left = f"{name}'[{place}]" if place else f"{name}'"
-        when = [t for t in _conjuncts(write.condition) if not _is_place(t, write)]
+        when = [t for t in conjuncts(write.condition) if not _is_place(t, write)]
         tail = f"  where {' ∧ '.join(_write(t, 4) for t in when)}" if when else ""
         return f"{left} = {plain(write.value)}{tail}"
     places = ", ".join(plain(v) for v in write.vars)
@@ -173,13 +167,13 @@ def _invariant(invariant: Invariant) -> Iterator[str]:
     when = " between operations" if invariant.boundary else ""
     unless = f" (but under {', '.join(invariant.unless)})" if invariant.unless else ""
     yield f"  {invariant.id}{when}{unless}: {invariant.sentence}"
-    for part in _conjuncts(invariant.formula):
+    for part in conjuncts(invariant.formula):
         yield f"    {plain(part)}"
 
 
 def _theorem(theorem: Theorem) -> Iterator[str]:
     yield f"  {theorem.id}: {theorem.sentence}"
-    for part in _conjuncts(theorem.guard):
+    for part in conjuncts(theorem.guard):
         yield f"    given {plain(part)}"
     if theorem.formula is TRUE:
         yield "    then so it is, by what the actions write"

@@ -21,6 +21,7 @@ from spec.terms import (
     Term,
     Type,
     and_,
+    conjuncts,
     default,
     free_variables,
     ite,
@@ -225,4 +226,4 @@ def index_variables(f: Field) -> tuple[Term, ...]:
 
 def facts(guard: Term) -> frozenset[Term]:
     """The conjuncts of a guard, to be assumed."""
-    return frozenset(guard.args if guard.op == "and" else (guard,))
+    return frozenset(conjuncts(guard))

@@ -324,7 +324,7 @@ def _choose(condition: Term, then: Term, other: Term) -> Term:
             return or_(condition, other) if then is TRUE else and_(not_(condition), other)
         if other.op == "const":
             return condition.implies(then) if other is TRUE else and_(condition, then)
-    while other.op == "ite" and _conjuncts(condition) <= _conjuncts(other.args[0]):
+    while other.op == "ite" and set(conjuncts(condition)) <= set(conjuncts(other.args[0])):
         other = other.args[2]
     if then.op == "ite" and then.args[0] is condition:
         then = then.args[1]
@@ -333,8 +333,11 @@ def _choose(condition: Term, then: Term, other: Term) -> Term:
     return _make("ite", (condition, then, other), then.type)
 
 
-def _conjuncts(condition: Term) -> frozenset[Term]:
-    return frozenset(condition.args if condition.op == "and" else (condition,))
+def conjuncts(term: Term) -> tuple[Term, ...]:
+    """The formulas that `term` joins with "and"; none of true."""
+    if term is TRUE:
+        return ()
+    return term.args if term.op == "and" else (term,)
 
 
 def negate(a: Term) -> Term:

@@ -15,7 +15,7 @@ from proofs.induction import Context, obligations
 from proofs.options import BadOptionError
 from proofs.verdict import Verdict
 from spec.stack import stack
-from spec.terms import TRUE
+from spec.terms import TRUE, conjuncts
 from tests.proofs.layers import members, ticket_lock
 
 
@@ -59,7 +59,7 @@ def test_dropping_what_the_proof_needs_is_seen() -> None:
     """The exported text is unsatisfiable because of its premises, not by itself."""
     context = Context.of(ticket_lock().build())
     (mutex,) = obligations(context, "enter", frozenset({"MUTEX"}))
-    (part,) = induction.parts(mutex.goal)
+    (part,) = conjuncts(mutex.goal)
     text = crosscheck.smtlib(mutex, part)
     assert text is not None and ask(text) == "unsat"
     asserts = text.split("(assert")

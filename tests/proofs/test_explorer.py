@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import spec.vector_operations  # noqa: F401  # declares the operations
 from proofs import explorer
 from proofs.explorer import Limit, explore
 from proofs.verdict import Verdict
@@ -18,9 +17,9 @@ from spec.evaluate import evaluate
 from spec.language import Layer
 from spec.records import FunctionOf, Model
 from spec.scope import Scope
+from spec.stack import stack
 from spec.state import State
 from spec.terms import Int, Term
-from spec.vectors import vectors
 from tests.proofs.naive_search import search, sizes
 from tests.proofs.naive_search import step as naive_step
 from tests.proofs.small_layers import GUEST, guests, queue
@@ -57,7 +56,7 @@ def test_the_states_are_those_that_combinatorics_counts(seats: int, people: int)
 def test_the_vector_layer_agrees_with_the_naive_search(
     small: Scope, states: int, transitions: int
 ) -> None:
-    model = vectors.build()
+    model = stack.build()
     result, naive = explore(model, small), search(model, small)
     assert (result.states, result.transitions) == (len(naive.states), naive.transitions)
     assert result.levels == tuple(naive.levels)

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from proofs import cti
-from spec.evaluate import conjuncts, evaluate
+from spec.evaluate import evaluate
 from spec.mathematics import plain
 from spec.records import Action
 from spec.stack import stack
-from spec.terms import and_
+from spec.terms import and_, conjuncts
 
 MODEL = stack.build()
 SIZES = {"Cpu": 2, "Vector": 2, "Irq": 2}

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import pytest
 
-import spec.vector_operations  # noqa: F401  # declares the operations
 from benchmarks import spin
 from proofs.explorer import explore
 from spec.scope import Scope
-from spec.vectors import vectors
+from spec.stack import stack
 
 
 @pytest.mark.parametrize("scope", ["1x2x1", "2x1x1", "1x2x2", "2x2x1"])
 def test_spin_counts_the_same_states_and_transitions(scope: str) -> None:
     absent = spin.missing()
     assert not absent, f"install {' and '.join(absent)}: apt-get install spin gcc"
-    result = explore(vectors.build(), Scope.parse(scope))
+    result = explore(stack.build(), Scope.parse(scope))
     other = spin.search(*map(int, scope.split("x")))
     assert other.errors == 0
     assert (other.states, other.transitions) == (result.states, result.transitions)
