@@ -30,7 +30,7 @@ from impl.kernel.irq.irq import (
     IrqDesc,
 )
 from impl.kernel.irq.matrix import Cpumap
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from spec.partial import ANY, Store
 
 __all__ = ["SPEC_ONLY", "abstraction"]

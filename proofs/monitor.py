@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from impl.trace import Event
 from proofs import choice
 from proofs.abstraction import SPEC_ONLY, abstraction

@@ -25,7 +25,7 @@ from impl.kernel.irq.irq import (
     IRQD_MANAGED_SHUTDOWN,
     IrqDesc,
 )
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from impl.trace import Trace
 from spec.scope import Index, Scope, Value
 

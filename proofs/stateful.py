@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from impl.defects import Defect
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from proofs.counterexample import Counterexample
 from proofs.monitor import Broken, Finding, HazardEntered
 from proofs.monitored import Run, Saved, tell

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 
 __all__ = ["NR_CPUS", "Operation", "operations"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from impl.arch.x86.irq_vectors import Geometry
 from impl.defects import Defect
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from impl.trace import Event, Trace
 
 FOUR_VECTORS = Geometry(matrix_bits=8, alloc_start=1, alloc_end=5)

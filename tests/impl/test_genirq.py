@@ -21,7 +21,7 @@ from impl.kernel.irq.irq import (
 from impl.kernel.irq.irqdesc import IrqDescTable, irq_alloc_descs, irq_free_descs
 from impl.kernel.irq.irqdomain import irq_domain_activate_irq, irq_domain_deactivate_irq
 from impl.kernel.kernel import Kernel, KernelBug
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from tests.impl.support import counters_agree, events_of, mask, names, owned, small, started, target
 
 

@@ -13,7 +13,7 @@ from impl.kernel.irq.irq import (
     IRQD_MANAGED_SHUTDOWN,
     IRQD_SETAFFINITY_PENDING,
 )
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from tests.impl.support import (
     counters_agree,
     events_of,

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from impl.arch.x86.vector import NOT_HASHED, ApicChipData
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from tests.impl.programs import NR_CPUS, Operation, operations
 from tests.impl.support import FOUR_VECTORS, counters_agree, owned
 

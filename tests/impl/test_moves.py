@@ -10,7 +10,7 @@ from impl.arch.x86.vector import NOT_HASHED
 from impl.defects import Defect
 from impl.kernel.irq.irq import IRQD_AFFINITY_SET, IRQD_SETAFFINITY_PENDING
 from impl.kernel.kernel import KernelBug
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from tests.impl.support import (
     counters_agree,
     events_of,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from impl.defects import Defect
 from impl.kernel.kernel import KernelBug
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from impl.trace import Event
 from tests.impl.programs import NR_CPUS, Operation, operations
 from tests.impl.support import FOUR_VECTORS, mask, started

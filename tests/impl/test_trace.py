@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from impl.kernel.irq.irqdomain import irq_domain_activate_irq, irq_domain_deactivate_irq
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from impl.trace import Event, Trace, format_event
 from tests.impl.support import events_of, mask, names, recorded_boot, small, started
 

@@ -12,7 +12,7 @@ from impl.arch.x86.irq_vectors import (
 )
 from impl.defects import Defect
 from impl.kernel.irq.irq import IRQD_ACTIVATED
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from tests.impl.support import events_of, fixed, mask, names, owned, small, started, target
 
 

@@ -11,7 +11,7 @@ from impl.arch.x86.vector import ApicChipData, irqd_cfg
 from impl.defects import Defect
 from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_CAN_RESERVE
 from impl.kernel.kernel import KernelBug
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from tests.impl.support import (
     counters_agree,
     events_of,

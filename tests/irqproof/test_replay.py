@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from impl.defects import Defect
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from impl.trace import Event, Trace, format_event
 from irqproof import cli
 from irqproof.replay import replay, run

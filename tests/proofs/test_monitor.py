@@ -159,7 +159,7 @@ def test_a_failure_that_leaves_a_trace_is_refuted(monkeypatch: pytest.MonkeyPatc
 
 
 def _failing_alloc(machine: object, *args: object, **more: object) -> int:
-    from impl.machine import VectorMachine
+    from impl.vector_machine import VectorMachine
 
     assert isinstance(machine, VectorMachine)
     machine.cpu_down(2)

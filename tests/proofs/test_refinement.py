@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from impl.defects import Defect
-from impl.machine import VectorMachine
+from impl.vector_machine import VectorMachine
 from impl.trace import Event, Trace
 from proofs.events import EVENTS
 from proofs.ftrace import Logged
