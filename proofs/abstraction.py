@@ -31,6 +31,7 @@ from impl.kernel.irq.irq import (
 )
 from impl.kernel.irq.matrix import Cpumap
 from impl.vector_machine import VectorMachine
+from proofs.layers import Names
 from spec.partial import ANY, Store
 
 __all__ = ["SPEC_ONLY", "abstraction"]
@@ -42,10 +43,12 @@ which CPUs a managed irq reserved (its affinity then, which a driver may have ch
 _SIGN = 1 << 31
 
 
-def abstraction(machine: VectorMachine, irqs: Mapping[int, int]) -> dict[str, Store]:
-    """The cells that differ from the initial value, by field; `irqs` maps irq numbers to elements.
+def abstraction(machine: VectorMachine, names: Names) -> dict[str, Store]:
+    """The cells that differ from the initial value, by field; `names` has the elements of irq
+    numbers.
 
     KeyError if the machine has an irq with another number."""
+    irqs = names["Irq"]
     stores = {name: {ANY: default} for name, default in _FLAT.items()}
     stores |= {name: {ANY: {ANY: default}} for name, default in _TABLES.items()}
     _matrix(machine, stores)

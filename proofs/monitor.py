@@ -20,13 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from impl.vector_machine import VectorMachine
 from impl.trace import Event
 from proofs import choice
-from proofs.abstraction import SPEC_ONLY, abstraction
 from proofs.events import Printed, Reading
-from proofs.impl_events import HAZARDS, SEARCHES, readings
 from proofs.judge import Judge
+from proofs.layers import Binding, Names, translated
+from proofs.vector_layer import VECTORS
 from spec.compiled import Compiler
 from spec.mathematics import plain
 from spec.partial import ANY, PartialState, Store
@@ -87,18 +86,21 @@ def _first_false(
 
 
 class Monitor:
-    """Follows one machine; `irqs` maps its irq numbers to the elements of the scope."""
+    """Follows one layer of one machine, through its binding; `names` pairs the machine's numbers
+    with the elements of the scope."""
 
     def __init__(
         self,
         model: Model,
         scope: Scope,
-        irqs: Mapping[int, int],
+        names: Names,
         judge: Judge | None = None,
         *,
+        binding: Binding = VECTORS,
         lenient: bool = False,
     ) -> None:
-        self.model, self.scope, self.irqs, self.lenient = model, scope, irqs, lenient
+        self.model, self.scope, self.names, self.lenient = model, scope, names, lenient
+        self.binding = binding
         self.judge = judge or Judge(model, scope)
         self.state = _begin(model, scope)
         self.events = 0
@@ -107,7 +109,8 @@ class Monitor:
         ghosts = frozenset(n for n, f in model.fields.items() if f.ghost)
         extents = {sort: range(scope.size(sort.name)) for sort in model.sorts}
         self._compiler = Compiler(self.state, ghosts, extents)
-        self._choices = choice.Choices(model, self._compiler)
+        self._choices = choice.Choices(model, self._compiler) if binding.chooses else None
+        self._readings = binding.readings(model)
         self._steps: dict[str, _Step] = {}
         self._searched: int | None = None
         start = self.state.copy()
@@ -118,22 +121,23 @@ class Monitor:
     def event(self, event: Event) -> None:
         """Follow one event; a subscriber of a trace. Raises Broken and HazardEntered."""
         self.events += 1
-        name, fields = event.name, event.fields
-        hazard = HAZARDS.get(name)
+        name, binding = event.name, self.binding
+        hazard = binding.hazards.get(name)
         if hazard is not None and hazard not in self.model.switches:
             self._hazard(hazard)
-        if "irq" in fields:
-            fields = {**fields, "irq": self.irqs[fields["irq"]]}
-        if name in SEARCHES:
+        fields = translated(binding, self.names, event.fields)
+        if name in binding.searches:
             self._searched = fields["mask"]
         elif name == "WARN":
             self.warned = True
         else:
             self._check_choice(name, fields)
-            for reading in readings(name, fields, self.state.get):
+            for reading in self._readings(name, fields, self.state.get):
                 self._follow(name, fields, event.cpu, reading)
 
     def _check_choice(self, name: str, fields: Mapping[str, int]) -> None:
+        if self._choices is None:
+            return
         rule = self._choices.broken(name, fields, self._searched)
         if rule is not TRUE:
             self.found(Finding("MX-12", choice.sentence(rule, self._searched), plain(rule)))
@@ -196,14 +200,15 @@ class Monitor:
 
     # --- between operations -----------------------------------------------------------------
 
-    def settle(self, machine: VectorMachine) -> dict[str, Store]:
+    def settle(self, machine: Any) -> dict[str, Store]:
         """An operation has ended: the machine's state must be the specification's.
 
         Answers that state, with the fields that only the specification keeps. Raises Broken."""
         seen = self.seen(machine)
-        owed = self.state.stores["pc"]
-        for irq in [i for i, pc in owed.items() if pc == "RETRY"]:
-            del owed[irq]  # nobody tries again after the operation
+        for field, member in self.binding.dropped.items():
+            owed = self.state.stores[field]
+            for element in [e for e, left in owed.items() if left == member]:
+                del owed[element]  # nobody tries again after the operation
         for name, store in (seen | self._rest).items():
             if self.state.stores[name] != store and _pruned(self.state.stores[name]) != store:
                 text = _difference(name, self.state.stores[name], store)
@@ -212,10 +217,10 @@ class Monitor:
         self._searched = None
         return seen
 
-    def seen(self, machine: VectorMachine) -> dict[str, Store]:
+    def seen(self, machine: Any) -> dict[str, Store]:
         """The machine's state, with what only the specification keeps from the monitor's."""
-        seen = abstraction(machine, self.irqs)
-        for name in SPEC_ONLY:
+        seen = self.binding.abstraction(machine, self.names)
+        for name in self.binding.spec_only:
             seen[name] = _pruned(self.state.stores[name])
         return seen
 

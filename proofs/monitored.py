@@ -44,7 +44,7 @@ class Run:
     ) -> None:
         self.kind, self.model = kind, model
         trace = Trace()
-        self.monitor = Monitor(model, kind.scope(), kind.numbers(), judge, lenient=lenient)
+        self.monitor = Monitor(model, kind.scope(), {"Irq": kind.numbers()}, judge, lenient=lenient)
         trace.subscribe(self.monitor.event)
         self.machine = kind.build(trace)
         self._early_irqs()
