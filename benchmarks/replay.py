@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from proofs.ftrace import Log, open_log
 from proofs.refinement import LogMonitor
-from spec.stack import stack
+from spec.stack import vectors
 
 CPUS = 4
 IRQS = 64
@@ -118,7 +118,7 @@ def main() -> int:
         subprocess.run(["grep", "-c", "vector_", file.name], check=True, capture_output=True)
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         grep = children.ru_utime + children.ru_stime
-        monitor = LogMonitor(stack.build())
+        monitor = LogMonitor(vectors.build())
         before = memory()
         began = time.process_time()
         with open_log(file.name) as stream:

@@ -76,10 +76,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Replay each file; the exit code is 1 if one is refuted, else 2 if one is no log, else 0."""
-    from spec.stack import stack
+    from spec.stack import vectors
 
     switches = frozenset(getattr(options, "switches", None) or ())
-    model = stack.build(switches)
+    model = vectors.build(switches)
     replays: list[Replay] = []
     errors: list[str] = []
     print_text = options.json != _STDOUT
@@ -122,7 +122,7 @@ def replay(file: str, model: Model) -> Replay:
 
 def _explained(result: Replay, switches: frozenset[str]) -> Replay:
     """The replay with the well-known defects that make the log fit this line."""
-    from spec.stack import stack
+    from spec.stack import vectors
 
     violation = result.violation
     if violation is None:
@@ -130,7 +130,7 @@ def _explained(result: Replay, switches: frozenset[str]) -> Replay:
     found = []
     for defect in _STANDING:
         if defect not in switches:
-            other = replay(result.file, stack.build(switches | {defect})).violation
+            other = replay(result.file, vectors.build(switches | {defect})).violation
             if other is None or other.line > violation.line:
                 found.append(defect)
     return replace(result, explained=tuple(found))

@@ -6,6 +6,8 @@ import argparse
 from irqproof.errors import UserError
 
 _WHAT = ("spec", "invariants", "switches")
+_WIDTH = 12
+"""Columns of an id."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,19 +30,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what was asked for; returns 0, raises UserError for an unknown switch."""
     from spec.mathematics import specification
-    from spec.stack import SWITCHES, stack
+    from spec.stack import MODELS, SWITCHES
 
     unknown = [name for name in options.switch if name not in SWITCHES]
     if unknown:
         raise UserError(f"there is no switch {unknown[0]!r}; there are {', '.join(SWITCHES)}")
     if options.what == "switches":
         for name, meaning in SWITCHES.items():
-            print(f"{name:6} {meaning}")
+            print(f"{name:{_WIDTH}} {meaning}")
         return 0
-    model = stack.build(frozenset(options.switch))
+    models = [layer.build(frozenset(options.switch)) for layer in MODELS.values()]
     if options.what == "spec":
-        print("\n".join(specification(model)))
+        print("\n\n".join("\n".join(specification(model)) for model in models))
         return 0
-    for invariant in model.invariants:
-        print(f"{invariant.id:12} {invariant.sentence}")
+    sentences = {i.id: i.sentence for model in models for i in model.invariants}
+    for id, sentence in sentences.items():
+        print(f"{id:{_WIDTH}} {sentence}")
     return 0

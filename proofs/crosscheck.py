@@ -50,16 +50,16 @@ def tasks(model: Model) -> tuple[Task, ...]:
 
 
 def _tasks(model: Model) -> Iterator[Task]:
-    context = induction.context_of(model.switches)
+    context = induction.context_of(model.name, model.switches)
     for name in induction.names(model):
         asked = [o for o in induction.obligations(context, name) if o.goal is not TRUE]
         if asked:
             yield Task(
-                name=f"crosscheck {name}",
+                name=f"crosscheck {model.name} {name}",
                 group="crosscheck",
                 weight=0.05 * len(asked),
                 key=_key(model, name),
-                run=functools.partial(crosscheck, model.switches, name),
+                run=functools.partial(crosscheck, model.name, model.switches, name),
                 subjects=tuple(dict.fromkeys(o.invariant.id for o in asked)),
             )
 
@@ -69,11 +69,11 @@ def _key(model: Model, name: str) -> str:
     return hashlib.sha256(own.encode()).hexdigest()
 
 
-def crosscheck(switches: frozenset[str], name: str) -> tuple[Result, ...]:
-    """Confirm the obligations of one action, or of INITIALLY, FOLLOWS or THEOREMS; one result for
-    each that needed a solver."""
+def crosscheck(layer: str, switches: frozenset[str], name: str) -> tuple[Result, ...]:
+    """Confirm the obligations of one action of a layer, or of INITIALLY, FOLLOWS or THEOREMS; one
+    result for each that needed a solver."""
     require_cvc5()
-    context = induction.context_of(switches)
+    context = induction.context_of(layer, switches)
     asked = (o for o in induction.obligations(context, name) if o.goal is not TRUE)
     return tuple(map(confirm, asked))
 

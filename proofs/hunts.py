@@ -18,7 +18,7 @@ from proofs.explorer import Limit
 from proofs.impl_explorer import EXPLORED, ImplExploration, explore_machine
 from proofs.small_machine import SmallMachine
 from spec.records import Model
-from spec.stack import stack
+from spec.stack import vectors
 
 __all__ = ["HUNTS", "Hunt", "control", "hunt"]
 
@@ -117,7 +117,7 @@ HUNTS: Final[Mapping[str, Hunt]] = {
 
 
 def _model(hazards: frozenset[str]) -> Model:
-    return stack.build(hazards)
+    return vectors.build(hazards)
 
 
 def hunt(name: str, limit: Limit | None = None) -> ImplExploration:

@@ -32,7 +32,7 @@ from spec.records import Action, Field, Invariant, Model, Theorem
 from spec.terms import TRUE, Option, Term, conjuncts, default, eq, ite, none, subterms, transform
 
 SOLVER = f"z3 {z3.get_version_string()}"
-ASSUMED = ("finitely many CPUs, vectors and irqs",)
+ASSUMED = ("finitely many elements of every sort",)
 _TIERS: tuple[tuple[bool, int | None], ...] = (
     (False, 1), (False, 4), (False, 8), (True, 10), (False, 14), (True, 18), (False, 24),
     (False, None),
@@ -43,11 +43,6 @@ that are there only because the others need them."""
 _BUDGETS = (200_000, 3_000_000)
 """What one query may cost, in the solver's own count of work, so that no verdict depends on how
 busy the machine is: about 0.1 s and 3 s. Between the two comes the refutation in a scope."""
-
-_SCOPES: tuple[Mapping[str, int], ...] = (
-    {"Cpu": 2, "Vector": 2, "Irq": 2},
-    {"Cpu": 3, "Vector": 3, "Irq": 2},
-)
 
 INITIALLY = "initially"
 FOLLOWS = "follows"
@@ -90,11 +85,11 @@ def _fields_of(term: Term) -> frozenset[str]:
 
 
 @functools.cache
-def context_of(switches: frozenset[str]) -> Context:
-    """The specification under these switches."""
-    from spec.stack import stack
+def context_of(layer: str, switches: frozenset[str]) -> Context:
+    """A layer of the specification, by its name, under these switches."""
+    from spec.stack import MODELS
 
-    return Context.of(stack.build(switches))
+    return Context.of(MODELS[layer].build(switches))
 
 
 def subjects(model: Model) -> tuple[str, ...]:
@@ -126,10 +121,11 @@ def _common(model: Model) -> str:
 
 
 def prove(
-    switches: frozenset[str], name: str, only: frozenset[str] | None = None
+    layer: str, switches: frozenset[str], name: str, only: frozenset[str] | None = None
 ) -> tuple[Result, ...]:
-    """The obligations of one action (or of INITIALLY or FOLLOWS), one result an invariant."""
-    return tuple(map(discharge, obligations(context_of(switches), name, only)))
+    """The obligations of one action of a layer (or of INITIALLY, FOLLOWS or THEOREMS), one result
+    an invariant."""
+    return tuple(map(discharge, obligations(context_of(layer, switches), name, only)))
 
 
 @dataclass(frozen=True)
@@ -182,7 +178,7 @@ def _kept(context: Context, action: Action, invariant: Invariant) -> Obligation:
     if not context.untouched(invariant, action):
         goal = action.after(context.model.fields, context.after[invariant.id])
     facts = (*context.axioms, context.sums.abstract(action.enabled))
-    check = f"induction {action.name}"
+    check = f"induction {context.model.name} {action.name}"
     return Obligation(context, invariant, check, goal, action, context.model.invariants, facts)
 
 
@@ -190,7 +186,8 @@ def _initially(context: Context, invariant: Invariant) -> Obligation:
     fields, sums = context.model.fields, context.sums
     goal = sums.abstract(_at_start(fields, invariant.formula))
     facts = tuple(sums.abstract(_at_start(fields, a)) for a in context.model.axioms)
-    return Obligation(context, invariant, "induction initially", goal, None, (), facts)
+    check = f"induction {context.model.name} {INITIALLY}"
+    return Obligation(context, invariant, check, goal, None, (), facts)
 
 
 def _at_start(fields: Mapping[str, Field], term: Term) -> Term:
@@ -210,7 +207,7 @@ def _at_start(fields: Mapping[str, Field], term: Term) -> Term:
 def _follows(context: Context, invariant: Invariant) -> Obligation:
     others = tuple(i for i in context.model.invariants if not i.follows)
     goal = context.before[invariant.id]
-    check = "induction follows"
+    check = f"induction {context.model.name} {FOLLOWS}"
     return Obligation(context, invariant, check, goal, None, others, context.axioms)
 
 
@@ -218,7 +215,7 @@ def _holds(context: Context, theorem: Theorem) -> Obligation:
     sums = context.sums
     claim = Invariant(theorem.id, theorem.sentence, theorem.formula)
     goal, guard = sums.abstract(theorem.formula), sums.abstract(theorem.guard)
-    check = f"theorem {theorem.name}"
+    check = f"theorem {context.model.name} {theorem.name}"
     facts = (*context.axioms, guard)
     return Obligation(context, claim, check, goal, None, context.model.invariants, facts)
 
@@ -275,11 +272,17 @@ def _refutation(obligation: Obligation, part: int) -> Counterexample | None:
     action, model = obligation.action, obligation.context.model
     if action is None:
         return None
-    for sizes in _SCOPES:
+    for sizes in _scopes(model):
         found = cti.find(model, action, obligation.invariant, part, sizes)
         if found is not None:
             return found
     return None
+
+
+def _scopes(model: Model) -> Iterator[Mapping[str, int]]:
+    """Two elements of each sort; then three, but no more interrupts."""
+    for size in (2, 3):
+        yield {sort.name: 2 if sort.name == "Irq" else size for sort in model.sorts}
 
 
 def proof_of(obligation: Obligation, part: Term) -> frozenset[str] | None:

@@ -16,20 +16,15 @@ from proofs import crosscheck, induction
 from proofs.explorer import Exploration, Limit, explore
 from proofs.options import BadOptionError, Options
 from proofs.result import LAWS, Result, Task
+from proofs.scopes import SCOPES
 from proofs.verdict import Verdict
 from spec.columns import compile as compile_columns
 from spec.records import Model
 from spec.scope import Scope
-from spec.stack import SWITCHES, stack
+from spec.stack import MODELS, SWITCHES, vectors
 
 if TYPE_CHECKING:
     from proofs.impl_explorer import ImplExploration
-
-_DEFAULT_SCOPES = (
-    Scope.of(2, 2, 2),
-    Scope.of(1, 3, 2, allocatable=frozenset({0, 1}), isa_irq={1: 0, 2: 1}),
-)
-"""Every state of a small machine, and of one that boots with ISA vectors and a system vector."""
 
 _LARGEST = 64
 _PATIENCE = 600.0
@@ -38,21 +33,25 @@ _PATIENCE = 600.0
 
 def tasks(options: Options) -> tuple[Task, ...]:
     """Every task of a check. Raises BadOptionError for an unknown switch or an unusable scope."""
-    switches = _switches(options)
-    model = stack.build(switches)
+    models = _models(options)
     return (
-        *_inductions(model),
-        *_explorations(model, _scopes(options)),
-        *_implementations(model, options),
-        *(crosscheck.tasks(model) if options.crosscheck else ()),
+        *(task for model in models for task in _inductions(model)),
+        *(task for model in models for task in _explorations(model, _scopes(model, options))),
+        *_implementations(vectors.build(_switches(options)), options),
+        *(task for model in models if options.crosscheck for task in crosscheck.tasks(model)),
     )
+
+
+def _models(options: Options) -> tuple[Model, ...]:
+    switches = _switches(options)
+    return tuple(layer.build(switches) for layer in MODELS.values())
 
 
 def sentences(options: Options) -> Mapping[str, str]:
     """What each invariant's id means; a theorem's sentence where there is no invariant."""
-    model = stack.build(_switches(options))
-    known = {t.id: t.sentence for t in model.theorems}
-    known |= {i.id: i.sentence for i in model.invariants}
+    models = _models(options)
+    known = {t.id: t.sentence for model in models for t in model.theorems}
+    known |= {i.id: i.sentence for model in models for i in model.invariants}
     known |= {
         "MX-12": "The CPU and the bit are chosen by the kernel's rules.",
         "refinement": "Every step of the implementation is a step of the specification.",
@@ -63,7 +62,7 @@ def sentences(options: Options) -> Mapping[str, str]:
 def _dossier_order(id: str) -> tuple[int, int, str]:
     """By family, numbered invariants first; those that only support the others come last."""
     family, _, rest = id.partition("-")
-    families = ("MX", "VEC", "GEN")
+    families = ("MX", "VEC", "GEN", "DOM", "MSI", "PCI", "APIC", "IOA", "UV", "INIT", "X")
     number = int(rest) if rest.isdigit() else 99
     return (families.index(family) if family in families else len(families), number, rest)
 
@@ -76,9 +75,10 @@ def _switches(options: Options) -> frozenset[str]:
     return frozenset(options.switches)
 
 
-def _scopes(options: Options) -> tuple[Scope, ...]:
-    if options.scope is None:
-        return _DEFAULT_SCOPES
+def _scopes(model: Model, options: Options) -> tuple[Scope, ...]:
+    """The layer's own scopes; what the options ask for is a machine of the vector layer."""
+    if options.scope is None or model.name != vectors.name:
+        return SCOPES.get(model.name, ())
     sizes = (options.scope.cpus, options.scope.vectors, options.scope.irqs)
     if max(sizes) > _LARGEST:
         raise BadOptionError(f"scope {options.scope}: no number may be over {_LARGEST}")
@@ -94,11 +94,11 @@ def _inductions(model: Model) -> Iterator[Task]:
     }
     for name in induction.names(model):
         yield Task(
-            name=f"induction {name}",
+            name=f"induction {model.name} {name}",
             group="induction",
             weight=_WEIGHTS.get(name, 0.3),
             key=induction.key(model, name),
-            run=functools.partial(induction.prove, model.switches, name),
+            run=functools.partial(induction.prove, model.name, model.switches, name),
             subjects=everywhere.get(name, kept),
         )
 
@@ -110,11 +110,11 @@ def _explorations(model: Model, scopes: tuple[Scope, ...]) -> Iterator[Task]:
     ids = tuple(i.id for i in model.invariants if not i.ghost)
     for scope in scopes:
         yield Task(
-            name=f"explorer {scope}",
+            name=f"explorer {model.name} {scope}",
             group="explorer",
             weight=5.0,
             key=_explorer_key(model, scope),
-            run=functools.partial(_explore, model.switches, scope),
+            run=functools.partial(_explore, model.name, model.switches, scope),
             subjects=ids,
         )
 
@@ -163,9 +163,9 @@ def _machine(switches: frozenset[str]) -> tuple[Result, ...]:
     hazards = frozenset(s for s in chosen if s not in known)
     kind = small_machine.SmallMachine(2, 2, 1, defects=defects)
     found = impl_explorer.explore_machine(
-        kind, stack.build(hazards), limit=Limit(seconds=_PATIENCE)
+        kind, vectors.build(hazards), limit=Limit(seconds=_PATIENCE)
     )
-    ids = (*(i.id for i in stack.build(hazards).invariants if not i.ghost), *LAWS)
+    ids = (*(i.id for i in vectors.build(hazards).invariants if not i.ghost), *LAWS)
     return tuple(_explored_machine(found, id) for id in dict.fromkeys(ids))
 
 
@@ -206,10 +206,10 @@ def sources(*packages: str) -> bytes:
     return digest.digest()
 
 
-def _explore(switches: frozenset[str], scope: Scope) -> tuple[Result, ...]:
+def _explore(layer: str, switches: frozenset[str], scope: Scope) -> tuple[Result, ...]:
     """Search once for all invariants; where one falls, again without it, so that each that falls
     has a shortest counterexample of its own."""
-    model = stack.build(switches)
+    model = MODELS[layer].build(switches)
     columns = compile_columns(model, scope)
     left = tuple(invariant.id for invariant in columns.invariants)
     results: list[Result] = []
@@ -218,7 +218,7 @@ def _explore(switches: frozenset[str], scope: Scope) -> tuple[Result, ...]:
         try:
             found = explore(model, scope, invariants=left, limit=limit, columns=columns)
         except OverflowError as error:
-            return (*results, *(_overflown(scope, id, error) for id in left))
+            return (*results, *(_overflown(layer, scope, id, error) for id in left))
         fallen = found.counterexample.violated if found.counterexample else None
         if fallen is None:
             return (*results, *(_explored(found, scope, id) for id in left))
@@ -232,7 +232,7 @@ def _explored(found: Exploration, scope: Scope, id: str) -> Result:
     detail = f"{stopped}{found.states:,} states, {found.transitions:,} transitions"
     return Result(
         subject=id,
-        check=f"explorer {scope}",
+        check=f"explorer {found.model} {scope}",
         method="explorer",
         verdict=found.verdict,
         seconds=found.seconds,
@@ -243,10 +243,10 @@ def _explored(found: Exploration, scope: Scope, id: str) -> Result:
     )
 
 
-def _overflown(scope: Scope, id: str, error: OverflowError) -> Result:
+def _overflown(layer: str, scope: Scope, id: str, error: OverflowError) -> Result:
     return Result(
         subject=id,
-        check=f"explorer {scope}",
+        check=f"explorer {layer} {scope}",
         method="explorer",
         verdict=Verdict.UNDETERMINED,
         seconds=0.0,

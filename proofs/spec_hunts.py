@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from proofs.explorer import Exploration, Limit, explore
 from spec.scope import Scope
-from spec.stack import stack
+from spec.stack import vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ the implementation find: the specification lets no walk look at the effective ma
 def hunt(name: str, limit: Limit | None = None) -> Exploration:
     """Search for the shortest run that breaks the row's invariant; KeyError for an unknown name."""
     row = SPEC_HUNTS[name]
-    model = stack.build(row.switches)
+    model = vectors.build(row.switches)
     return explore(model, row.scope, invariants=(row.invariant,), limit=limit)
 
 
 def control(name: str, limit: Limit | None = None) -> Exploration:
     """The same search with every switch off, for every invariant."""
-    return explore(stack.build(), SPEC_HUNTS[name].scope, limit=limit)
+    return explore(vectors.build(), SPEC_HUNTS[name].scope, limit=limit)

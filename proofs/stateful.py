@@ -31,7 +31,7 @@ from proofs.result import LAWS, Result
 from proofs.small_machine import OPERATIONS, Operation, SmallMachine, operations, tests
 from proofs.verdict import Verdict
 from spec.partial import Store
-from spec.stack import stack
+from spec.stack import vectors
 
 __all__ = ["MACHINES", "Program", "Session", "drive", "machine_class", "run", "shorten"]
 
@@ -85,7 +85,7 @@ class Session:
     @classmethod
     def of(cls, kind: SmallMachine, hazards: frozenset[str] = frozenset()) -> Session:
         """A session on a machine, in an environment that may enter these hazards."""
-        run = Run(kind, stack.build(hazards))
+        run = Run(kind, vectors.build(hazards))
         return cls(run, run.save(), tests(kind, operations(kind, tuple(OPERATIONS))))
 
 

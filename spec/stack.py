@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The specification as a whole: every layer, with its actions and operations."""
+"""The specification as a whole: every layer, with its actions and operations, and the switches."""
 
 from collections.abc import Mapping
 
 from spec import vector_actions, vector_operations, vector_theorems
+from spec.language import Layer
 from spec.vectors import vectors
 
-LAYERS = (vector_actions, vector_operations, vector_theorems)
+__all__ = ["MODELS", "PARTS", "SWITCHES", "vectors"]
+
+PARTS = (vector_actions, vector_operations, vector_theorems)
 """The modules that declare what can happen; importing them completes the layers."""
 
-stack = vectors
-"""The uppermost layer."""
+MODELS: Mapping[str, Layer] = {layer.name: layer for layer in (vectors,)}
+"""Every layer that is checked, by its name: each is proved, and explored in the scopes of
+`proofs.scopes`."""
 
 SWITCHES: Mapping[str, str] = {
     "E0": "a caller frees a bit that is not set",

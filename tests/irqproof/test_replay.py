@@ -13,20 +13,20 @@ from pathlib import Path
 import pytest
 
 from impl.defects import Defect
-from impl.vector_machine import VectorMachine
 from impl.trace import Event, Trace, format_event
+from impl.vector_machine import VectorMachine
 from irqproof import cli
 from irqproof.replay import replay, run
 from proofs.events import EVENTS
 from proofs.ftrace import Gap, Log, Logged, open_log
 from proofs.refinement import LogMonitor, Violation
-from spec.stack import stack
+from spec.stack import vectors
 
 DATA = Path(__file__).parents[1] / "data"
 PLAIN = "q35-plain-6.1"
 VTD = "q35-vtd-6.12dbg"
 XEN = "xen-pv-dom0-6.1"
-MODEL = stack.build()
+MODEL = vectors.build()
 Item = Logged | Gap
 
 

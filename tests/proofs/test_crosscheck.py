@@ -14,7 +14,7 @@ from proofs.crosscheck import ask, confirm
 from proofs.induction import Context, obligations
 from proofs.options import BadOptionError
 from proofs.verdict import Verdict
-from spec.stack import stack
+from spec.stack import vectors
 from spec.terms import TRUE, conjuncts
 from tests.proofs.layers import members, ticket_lock
 
@@ -74,16 +74,16 @@ def _rest(text: str, weakened: str) -> str:
 def test_every_proof_of_the_specification_that_touches_the_counters_is_confirmed() -> None:
     """A few actions here; a run of the command with a crosscheck asks about all of them."""
     for name in ("irq_matrix_alloc", "vector_teardown"):
-        results = crosscheck.crosscheck(frozenset(), name)
+        results = crosscheck.crosscheck("vectors", frozenset(), name)
         assert Counter(r.verdict for r in results) == {Verdict.PROVED: len(results)}, name
         assert len(results) > 5
 
 
 def test_tasks_name_what_they_answer_for() -> None:
-    model = stack.build()
+    model = vectors.build()
     made = {task.name: task for task in crosscheck.tasks(model)}
     assert len({task.key for task in made.values()}) == len(made)
-    task = made["crosscheck irq_matrix_reserve"]
+    task = made["crosscheck vectors irq_matrix_reserve"]
     assert {r.subject for r in task.run()} == set(task.subjects) >= {"MX-10", "VEC-3"}
 
 
@@ -92,4 +92,4 @@ def test_without_cvc5_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatc
     absent = lambda name, *rest: None if name == "cvc5" else find(name, *rest)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", absent)
     with pytest.raises(BadOptionError, match=r"irqproof\[crosscheck\]"):
-        crosscheck.tasks(stack.build())
+        crosscheck.tasks(vectors.build())

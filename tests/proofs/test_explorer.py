@@ -17,7 +17,7 @@ from spec.evaluate import evaluate
 from spec.language import Layer
 from spec.records import FunctionOf, Model
 from spec.scope import Scope
-from spec.stack import stack
+from spec.stack import vectors
 from spec.state import State
 from spec.terms import Int, Term
 from tests.proofs.naive_search import search, sizes
@@ -56,7 +56,7 @@ def test_the_states_are_those_that_combinatorics_counts(seats: int, people: int)
 def test_the_vector_layer_agrees_with_the_naive_search(
     small: Scope, states: int, transitions: int
 ) -> None:
-    model = stack.build()
+    model = vectors.build()
     result, naive = explore(model, small), search(model, small)
     assert (result.states, result.transitions) == (len(naive.states), naive.transitions)
     assert result.levels == tuple(naive.levels)

@@ -11,7 +11,7 @@ from proofs.monitored import replay_operations
 from proofs.render import render
 from proofs.small_machine import SmallMachine
 from proofs.verdict import Verdict
-from spec.stack import stack
+from spec.stack import vectors
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from spec.stack import stack
 def test_every_state_of_a_small_machine_refines_the_specification(
     kind: SmallMachine, states: int, transitions: int, depth: int
 ) -> None:
-    found = explore_machine(kind, stack.build())
+    found = explore_machine(kind, vectors.build())
     assert found.verdict is Verdict.HELD and found.exhausted
     assert (found.states, found.transitions, found.depth) == (states, transitions, depth)
     assert found.fired.keys() == set(found.operations) - {"alloc_legacy", "set_managed_affinity"}
@@ -33,7 +33,7 @@ def test_every_state_of_a_small_machine_refines_the_specification(
 
 
 def test_a_search_that_is_cut_off_says_so() -> None:
-    found = explore_machine(SmallMachine(2, 2, 2), stack.build(), limit=Limit(depth=2))
+    found = explore_machine(SmallMachine(2, 2, 2), vectors.build(), limit=Limit(depth=2))
     assert found.verdict is Verdict.UNDETERMINED and not found.exhausted
     assert found.stopped == "depth" and found.depth == 2
     assert "to depth 2 (depth)" in found.bound
@@ -54,7 +54,7 @@ def test_a_hunt_finds_the_invariant_that_falls(name: str) -> None:
     assert found.counterexample.shortest
     assert [step.action for step in found.counterexample.steps] == [o.name for o in found.path]
     assert f"{found.violated[0]} is violated" in render(found.counterexample)
-    model = stack.build(row.hazards)
+    model = vectors.build(row.hazards)
     again = replay_operations(row.machine, found.path, model, targets=row.targets)
     assert again is not None and again.violated == found.violated[0]
     if found.path:

@@ -16,7 +16,7 @@ from spec.evaluate import evaluate
 from spec.language import Layer
 from spec.matrix import CPU as MATRIX_CPU
 from spec.records import Parameter
-from spec.stack import stack
+from spec.stack import MODELS, vectors
 from spec.state import State
 from spec.terms import (
     BOOL,
@@ -136,9 +136,10 @@ def test_a_parameter_is_not_captured_by_an_invariant_that_uses_its_name() -> Non
 # --- the specification ----------------------------------------------------------------------
 
 
-def test_every_action_keeps_every_invariant() -> None:
-    model = stack.build()
-    results = {name: induction.prove(frozenset(), name) for name in induction.names(model)}
+@pytest.mark.parametrize("layer", MODELS)
+def test_every_action_keeps_every_invariant(layer: str) -> None:
+    model = MODELS[layer].build()
+    results = {name: induction.prove(layer, frozenset(), name) for name in induction.names(model)}
     assert {
         (r.subject, r.check): r.verdict
         for of_one in results.values()
@@ -160,7 +161,7 @@ SCOPE = {"Cpu": 2, "Vector": 2, "Irq": 2}
 
 def test_every_theorem_and_every_action_is_about_something() -> None:
     """Its guard holds in some state that obeys every invariant."""
-    model = stack.build()
+    model = vectors.build()
     claims: dict[str, tuple[Term, Mapping[str, Parameter]]] = {
         action.name: (action.enabled, action.params) for action in model.actions.values()
     }
@@ -194,7 +195,7 @@ DEFECTS: Mapping[str, Mapping[str, set[str]]] = {
 @pytest.mark.parametrize("switch", DEFECTS)
 def test_a_defect_breaks_what_it_is_known_for_and_nothing_else(switch: str) -> None:
     for action, expected in DEFECTS[switch].items():
-        results = induction.prove(frozenset({switch}), action)
+        results = induction.prove("vectors", frozenset({switch}), action)
         wrong = {r.subject: r.verdict for r in results if r.verdict is not Verdict.PROVED}
         assert wrong == dict.fromkeys(expected, Verdict.REFUTED), action
         assert all(r.counterexample for r in results if r.subject in expected)

@@ -14,7 +14,7 @@ from proofs.monitor import Broken, HazardEntered
 from proofs.monitored import Run
 from proofs.small_machine import Operation, SmallMachine
 from spec.evaluate import evaluate
-from spec.stack import stack
+from spec.stack import vectors
 
 SMALL = SmallMachine(3, 3, 3)
 
@@ -24,7 +24,7 @@ def done(name: str, **params: int) -> Operation:
 
 
 def ran(kind: SmallMachine, *operations: Operation, hazards: frozenset[str] = frozenset()) -> Run:
-    run = Run(kind, stack.build(hazards))
+    run = Run(kind, vectors.build(hazards))
     for operation in operations:
         run.perform(operation)
         run.judge()
@@ -168,7 +168,7 @@ def _failing_alloc(machine: object, *args: object, **more: object) -> int:
 
 def test_the_judge_agrees_with_the_plain_reading() -> None:
     kind = SmallMachine(2, 2, 2)
-    model = stack.build()
+    model = vectors.build()
     judge = Judge(model, kind.scope())
     run = ran(kind, *MOVE)
     sizes = {sort: kind.scope().size(sort.name) for sort in model.sorts}

@@ -19,10 +19,10 @@ from proofs import cti
 from spec.evaluate import evaluate
 from spec.mathematics import plain
 from spec.records import Action
-from spec.stack import stack
+from spec.stack import vectors
 from spec.terms import and_, conjuncts
 
-MODEL = stack.build()
+MODEL = vectors.build()
 SIZES = {"Cpu": 2, "Vector": 2, "Irq": 2}
 
 

@@ -9,17 +9,17 @@ from collections.abc import Iterable
 import pytest
 
 from impl.defects import Defect
-from impl.vector_machine import VectorMachine
 from impl.trace import Event, Trace
+from impl.vector_machine import VectorMachine
 from proofs.events import EVENTS
 from proofs.ftrace import Logged
 from proofs.knowledge import KEPT, SILENT, hidden_fields
 from proofs.refinement import LogMonitor, Violation
-from spec.stack import stack
+from spec.stack import vectors
 
 CPUS = 4
-MODEL = stack.build()
-WITH_MX_D1 = stack.build(frozenset({"MX-D1"}))
+MODEL = vectors.build()
+WITH_MX_D1 = vectors.build(frozenset({"MX-D1"}))
 
 
 class Recorder:

@@ -8,7 +8,7 @@ from proofs.explorer import explore
 from proofs.spec_hunts import SPEC_HUNTS, control, hunt
 from proofs.verdict import Verdict
 from spec.scope import Scope
-from spec.stack import SWITCHES, stack
+from spec.stack import SWITCHES, vectors
 
 _SHALLOW = ("MX-D3", "MX-D4", "H7", "H5")
 """Hunts whose run is short enough for the bounded search to find within seconds."""
@@ -19,7 +19,7 @@ def test_every_switch_has_a_hunt() -> None:
 
 
 def test_a_double_free_is_harmless_with_the_fix() -> None:
-    found = explore(stack.build(frozenset({"E0"})), Scope.of(2, 1, 1))
+    found = explore(vectors.build(frozenset({"E0"})), Scope.of(2, 1, 1))
     assert (found.verdict, found.exhausted) == (Verdict.HELD, True)
     assert found.fired["double_free"] > 0
 
@@ -43,12 +43,12 @@ def test_with_the_switch_off_nothing_is_found(name: str) -> None:
 @pytest.mark.parametrize("name", _SHALLOW)
 def test_the_bounded_search_finds_a_run_of_the_same_length(name: str) -> None:
     row = SPEC_HUNTS[name]
-    found = search(stack.build(row.switches), row.scope, row.invariant, row.steps)
+    found = search(vectors.build(row.switches), row.scope, row.invariant, row.steps)
     assert (found.verdict, found.depth) == (Verdict.REFUTED, row.steps)
     assert found.counterexample is not None
     assert len(found.counterexample.steps) == row.steps
 
 
 def test_the_bounded_search_finds_nothing_where_there_is_nothing() -> None:
-    found = search(stack.build(), SPEC_HUNTS["H5"].scope, "MX-3", 3)
+    found = search(vectors.build(), SPEC_HUNTS["H5"].scope, "MX-3", 3)
     assert (found.verdict, found.depth) == (Verdict.HELD, 3)

@@ -15,7 +15,7 @@ from proofs.symmetry import Symmetry, symmetric_sorts
 from spec.columns import compile
 from spec.language import Layer
 from spec.scope import Scope
-from spec.stack import stack
+from spec.stack import vectors
 from spec.state import State
 from spec.terms import Int, Option, Term, none
 from tests.proofs.naive_search import freeze
@@ -48,7 +48,7 @@ def test_orbits_stand_for_every_state_and_every_step(seats: int, people: int) ->
     ],
 )
 def test_orbits_of_the_vector_layer(scope: str, orbits: int) -> None:
-    model, small = stack.build(), Scope.parse(scope)
+    model, small = vectors.build(), Scope.parse(scope)
     plain, reduced = explore(model, small), explore(model, small, symmetry=True)
     assert reduced.full_states == plain.states
     assert reduced.full_transitions == plain.transitions
@@ -60,7 +60,7 @@ def test_orbits_of_the_vector_layer(scope: str, orbits: int) -> None:
 
 
 def test_representatives_are_those_of_the_whole_group() -> None:
-    model, scope = stack.build(), Scope.parse("2x2x1")
+    model, scope = vectors.build(), Scope.parse("2x2x1")
     columns = compile(model, scope)
     symmetry = Symmetry(columns, columns.invariants)
     assert set(symmetry.sorts) == {"Cpu", "Vector"} and symmetry.order == 4
@@ -105,7 +105,7 @@ def test_a_counterexample_is_a_real_run(defect: str, actions: int) -> None:
 
 @pytest.mark.parametrize("switch", ["H1", "H2", "H7", "MX-D1", "MX-D3 E0"])
 def test_historic_defects_are_found_by_real_runs(switch: str) -> None:
-    model, scope = stack.build(frozenset(switch.split())), Scope.parse("2x2x1")
+    model, scope = vectors.build(frozenset(switch.split())), Scope.parse("2x2x1")
     plain, reduced = (explore(model, scope, symmetry=s).counterexample for s in (False, True))
     assert plain is not None and reduced is not None
     assert len(plain.steps) == len(reduced.steps)
@@ -120,7 +120,7 @@ def test_an_order_breaks_the_symmetry_of_its_sort() -> None:
 
 
 def test_a_rigid_field_breaks_the_symmetry_of_what_it_tells_apart() -> None:
-    model = stack.build()
+    model = vectors.build()
     assert symmetric_sorts(model, Scope.parse("2x3x2"), ()) == ("Cpu", "Vector", "Irq")
     uneven = Scope.of(2, 3, 2, allocatable=frozenset({0}))
     assert symmetric_sorts(model, uneven, ()) == ("Cpu", "Irq")

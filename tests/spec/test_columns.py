@@ -17,7 +17,7 @@ from spec.evaluate import apply, evaluate
 from spec.language import Layer
 from spec.records import FunctionOf, Model
 from spec.scope import Index, Scope, Value
-from spec.stack import stack
+from spec.stack import vectors
 from spec.state import State
 from spec.terms import (
     BOOL,
@@ -306,12 +306,12 @@ LEGACY = Scope.of(2, 2, 2, allocatable=frozenset({0, 1}), isa_irq={1: 1})
 
 
 def test_the_vector_layer_agrees_with_the_plain_reading_on_states_in_disorder() -> None:
-    model, rng = stack.build(), random.Random(7)
+    model, rng = vectors.build(), random.Random(7)
     compare(model, LEGACY, [random_state(model, LEGACY, rng) for _ in range(12)])
 
 
 def test_the_vector_layer_agrees_with_the_plain_reading_along_a_run() -> None:
-    model, rng = stack.build(), random.Random(8)
+    model, rng = vectors.build(), random.Random(8)
     columns = compile(model, LEGACY)
     row, states = columns.initial().reshape(1, -1), []
     for _ in range(60):
@@ -326,11 +326,11 @@ def test_the_vector_layer_agrees_with_the_plain_reading_along_a_run() -> None:
 def test_the_axioms_bind_the_scope() -> None:
     wrong = Scope({"Cpu": 1, "Vector": 2, "Irq": 1}, {"alloc_size": {(): 1}})
     with pytest.raises(ValueError, match="alloc_size"):
-        compile(stack.build(), wrong)
+        compile(vectors.build(), wrong)
 
 
 def test_a_number_outside_its_bounds_is_refused() -> None:
-    columns = compile(stack.build(), Scope.parse("1x2x1"))
+    columns = compile(vectors.build(), Scope.parse("1x2x1"))
     state = columns.state(columns.initial())
     state["available"][0,] = 99
     with pytest.raises(OverflowError, match="available"):

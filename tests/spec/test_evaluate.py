@@ -24,7 +24,7 @@ from spec.learning import Contradiction, Follower, Learner
 from spec.matrix import CPU, VECTOR
 from spec.partial import ANY, UNKNOWN, OneOf, PartialState, is_open, merge
 from spec.records import Action, FunctionOf, Model, Parameter
-from spec.stack import stack
+from spec.stack import vectors
 from spec.terms import (
     BOOL,
     INT,
@@ -48,7 +48,7 @@ from spec.terms import (
 from spec.vectors import IRQ
 
 SCOPE = {CPU: 2, VECTOR: 3, IRQ: 2}
-MODEL = stack.build()
+MODEL = vectors.build()
 Complete = Mapping[str, Mapping[Index, Value]]
 
 

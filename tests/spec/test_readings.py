@@ -26,7 +26,7 @@ from spec.learning import Contradiction, Follower, Learner
 from spec.partial import UNKNOWN, PartialState, is_open
 from spec.records import Action, Field, FunctionOf, Model
 from spec.scope import Scope
-from spec.stack import stack
+from spec.stack import vectors
 from spec.state import State as Symbolic
 from spec.terms import (
     BOOL,
@@ -463,4 +463,4 @@ def _with_ghosts(built: Model, state: Any, scope: Scope) -> Any:
 @pytest.mark.parametrize("seed", range(3))
 def test_walks_over_the_operations_of_the_vector_layer(seed: int) -> None:
     scope = Scope.of(2, 3, 2, allocatable=frozenset({1, 2}), isa_irq={0: 1, 1: 0})
-    assert len(walk(stack.build(), scope, 120, seed)) > 15
+    assert len(walk(vectors.build(), scope, 120, seed)) > 15

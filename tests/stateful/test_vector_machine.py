@@ -11,7 +11,7 @@ from proofs.monitored import replay_operations
 from proofs.small_machine import OPERATIONS, Operation, SmallMachine
 from proofs.stateful import MACHINES, Session, drive, run
 from proofs.verdict import Verdict
-from spec.stack import stack
+from spec.stack import vectors
 
 
 def test_every_operation_is_performed_and_nothing_is_refuted() -> None:
@@ -59,7 +59,7 @@ def test_a_defect_is_found_shortened_and_confirmed(defect: str, subject: str) ->
     assert found.switches == (defect,) and not found.shortest
     kind = next(k for k in _broken(defect) if str(k) == found.machine)
     path = [_operation(step.action, step.params) for step in found.steps]
-    model = stack.build()
+    model = vectors.build()
     again = replay_operations(kind, path, model)
     assert again is not None and again.violated == subject
     for place in range(len(path)):
