@@ -3,7 +3,7 @@
 
 From each state each operation is tried with all its parameters; the machine is put back by
 snapshot. Two moments are one state if nothing in the machine that influences its future differs:
-its complete snapshot without what is stale (`canonical`), with what only the specification keeps.
+its key.
 
 No symmetry is used. CPUs differ, because the rules of choice go by their numbers; irqs differ,
 because the walk over a dying CPU's irqs serves the lower numbers first, and so do new irqs.
@@ -17,21 +17,19 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from impl.arch.x86.irq_vectors import MANAGED_IRQ_SHUTDOWN_VECTOR
-from impl.kernel.irq.irq import IRQD_IRQ_STARTED, IRQD_SETAFFINITY_PENDING
-from impl.snapshot import Snapshot
 from proofs.counterexample import Counterexample
+from proofs.driven import Driven, Operation
 from proofs.explorer import Limit
 from proofs.judge import Judge
 from proofs.monitor import Broken, Finding, HazardEntered
-from proofs.monitored import Run, Saved, tell
-from proofs.small_machine import Operation, SmallMachine, operations, tests
+from proofs.monitored import Run
+from proofs.small_machine import SmallMachine
 from proofs.verdict import Verdict
-from spec.partial import Store
 from spec.records import Model
 
-__all__ = ["EXPLORED", "ImplExploration", "canonical", "explore_machine"]
+__all__ = ["EXPLORED", "ImplExploration", "explore_machine", "search"]
 
 EXPLORED = (
     "alloc_reserved",
@@ -119,82 +117,25 @@ def explore_machine(
     for target in targets:
         if target != "KernelBug":
             model.invariant(target)
-    return _Search(kind, model, names, limit or Limit(), targets, judge).run()
+    run = Run(kind, model, judge, lenient=bool(targets), names=names)
+    return search(run, limit or Limit(), targets)
 
 
-def canonical(snapshot: Snapshot) -> Snapshot:
-    """A machine's snapshot without what no later operation can notice: the CPU of a vector 0, a
-    mask that is not pending, the message of an irq that has no vector, the order of a clean-up."""
-    return (
-        snapshot[0],
-        snapshot[2],
-        snapshot[4],
-        snapshot[5],
-        snapshot[6],
-        tuple(tuple(sorted(waiting)) for waiting in snapshot[7]),
-        tuple(_canonical_desc(row) for row in snapshot[8]),
-    )
-
-
-_DESC = 11
-_CHIP_BITS = 6
-
-
-def _canonical_desc(row: Snapshot) -> Snapshot:
-    irq, state, affinity, effective, node, action, depth, pending_mask = row[:8]
-    if not state & IRQD_SETAFFINITY_PENDING:
-        pending_mask = 0
-    generic = (irq, state, affinity, node, action, depth, pending_mask, row[9], row[10])
-    if len(row) == _DESC:
-        return generic
-    dest, cfg_vector, vector, cpu, prev_vector, prev_cpu = row[_DESC : _DESC + _CHIP_BITS]
-    real = cfg_vector not in (0, MANAGED_IRQ_SHUTDOWN_VECTOR)
-    return (
-        *generic,
-        effective if real or state & IRQD_IRQ_STARTED else 0,
-        dest if real else 0,
-        cfg_vector,
-        vector,
-        cpu if vector else 0,
-        prev_vector,
-        prev_cpu if prev_vector else 0,
-        *row[_DESC + _CHIP_BITS :],
-    )
-
-
-def _frozen(store: Store) -> frozenset[object]:
-    return frozenset(
-        (key, frozenset(value.items()) if isinstance(value, dict) else value)
-        for key, value in store.items()
-    )
+def search(run: Driven, limit: Limit, targets: tuple[str, ...] = ()) -> ImplExploration:
+    """Search the states of a machine from where it is now; see `explore_machine`. With targets its
+    monitors must be lenient."""
+    return _Search(run, limit, frozenset(targets)).run()
 
 
 class _Search:
-    def __init__(
-        self,
-        kind: SmallMachine,
-        model: Model,
-        names: tuple[str, ...],
-        limit: Limit,
-        targets: tuple[str, ...],
-        judge: Judge | None,
-    ) -> None:
-        self.kind, self.model, self.limit, self.targets = kind, model, limit, frozenset(targets)
-        self.names = names
-        self.tried = tests(kind, operations(kind, names))
-        self.judge = judge or Judge(model, kind.scope())
-        self.run_ = Run(kind, model, self.judge, lenient=bool(targets))
+    def __init__(self, run: Driven, limit: Limit, targets: frozenset[str]) -> None:
+        self.run_, self.limit, self.targets = run, limit, targets
         self.parents: list[tuple[int, Operation | None]] = [(-1, None)]
-        self.known = {self._key()}
+        self.known = {run.key()}
         self.levels: list[int] = [1]
         self.fired: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.began = time.monotonic()
-
-    def _key(self) -> object:
-        spec = self.run_.seen
-        own = self.run_.machine.snapshot()
-        return canonical(own), _frozen(spec["shortcut"]), _frozen(spec["holds"])
 
     def run(self) -> ImplExploration:
         try:
@@ -204,7 +145,7 @@ class _Search:
                 depth = len(self.levels) - 1
                 if self.limit.depth is not None and depth >= self.limit.depth:
                     return self._result("depth")
-                following: list[tuple[int, Saved]] = []
+                following: list[tuple[int, Any]] = []
                 self.levels.append(0)
                 for place, saved in level:
                     stopped = self._cut()
@@ -228,10 +169,10 @@ class _Search:
             return "seconds"
         return ""
 
-    def _expand(self, place: int, saved: Saved, following: list[tuple[int, Saved]]) -> None:
+    def _expand(self, place: int, saved: Any, following: list[tuple[int, Any]]) -> None:
         run = self.run_
         run.restore(saved)
-        for operation in [o for o, can in self.tried if can(run.machine)]:
+        for operation in run.able():
             run.restore(saved)
             try:
                 run.perform(operation)
@@ -244,7 +185,7 @@ class _Search:
                 self.dropped[broken.finding.violated] += 1
                 continue
             self.fired[operation.name] += 1
-            key = self._key()
+            key = run.key()
             if key not in self.known:
                 self.known.add(key)
                 self.levels[-1] += 1
@@ -268,9 +209,7 @@ class _Search:
     def _found(self, found: _Found) -> ImplExploration:
         last = [found.operation] if found.operation is not None else []
         path = (*self._path(found.place), *last)
-        counterexample = tell(
-            self.kind, self.model, path, found.finding, shortest=True, judge=self.judge
-        )
+        counterexample = self.run_.tell(path, found.finding, shortest=True)
         violated = (found.finding.violated, *found.finding.also)
         return self._result("violation", counterexample, path, violated)
 
@@ -281,11 +220,10 @@ class _Search:
         path: tuple[Operation, ...] = (),
         violated: tuple[str, ...] = (),
     ) -> ImplExploration:
-        switches = {d.value for d in self.kind.defects} | self.model.switches
         return ImplExploration(
-            str(self.kind),
-            self.names,
-            tuple(sorted(switches)),
+            self.run_.label,
+            self.run_.names,
+            self.run_.switches,
             tuple(self.levels),
             sum(self.fired.values()),
             dict(self.fired),

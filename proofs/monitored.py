@@ -7,18 +7,26 @@ tests, and the replay that confirms what they found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from impl.kernel.kernel import KernelBug
 from impl.snapshot import Snapshot
 from impl.trace import Event, Trace
+from proofs.canonical import canonical
 from proofs.counterexample import Counterexample, Step
 from proofs.describe import false_parts, sorts
 from proofs.judge import Judge, friendly
 from proofs.monitor import Broken, Finding, HazardEntered, Monitor
-from proofs.small_machine import OPERATIONS, Operation, SmallMachine, perform
+from proofs.small_machine import (
+    OPERATIONS,
+    Operation,
+    SmallMachine,
+    operations,
+    perform,
+    tests,
+)
 from spec.mathematics import plain
 from spec.partial import Store
 from spec.records import Model
@@ -40,9 +48,16 @@ class Run:
     `switches` of the model are the hazards that the environment may enter."""
 
     def __init__(
-        self, kind: SmallMachine, model: Model, judge: Judge | None = None, *, lenient: bool = False
+        self,
+        kind: SmallMachine,
+        model: Model,
+        judge: Judge | None = None,
+        *,
+        lenient: bool = False,
+        names: tuple[str, ...] = tuple(OPERATIONS),
     ) -> None:
-        self.kind, self.model = kind, model
+        self.kind, self.model, self.names = kind, model, names
+        self._tried = dict(tests(kind, operations(kind, names)))
         trace = Trace()
         self.monitor = Monitor(model, kind.scope(), {"Irq": kind.numbers()}, judge, lenient=lenient)
         trace.subscribe(self.monitor.event)
@@ -59,6 +74,24 @@ class Run:
         for irq in range(self.kind.legacy):
             fields = {"irq": irq, "affinity": everywhere, "managed": 0}
             self.monitor.event(Event("irq", "irq_alloc_descs", 0, fields))
+
+    @property
+    def label(self) -> str:
+        """The machine in words."""
+        return str(self.kind)
+
+    @property
+    def switches(self) -> tuple[str, ...]:
+        """The defects and hazards that are on, sorted."""
+        return tuple(sorted({d.value for d in self.kind.defects} | self.model.switches))
+
+    def able(self) -> list[Operation]:
+        """The operations that drivers and the size of the scope allow now."""
+        return [operation for operation, can in self._tried.items() if can(self.machine)]
+
+    def allows(self, operation: Operation) -> bool:
+        """Whether they allow this one."""
+        return self._tried[operation](self.machine)
 
     def perform(self, operation: Operation) -> int:
         """Do one operation and hold its outcome to the specification; invariants are not judged.
@@ -104,6 +137,42 @@ class Run:
         self.monitor.load(saved.spec)
         self.seen = dict(saved.spec)
 
+    def key(self) -> Hashable:
+        """The complete snapshot without what is stale, with what only the specification keeps."""
+        own = canonical(self.machine.snapshot())
+        return own, *(_frozen(self.seen[name]) for name in self.monitor.binding.spec_only)
+
+    def leaving(self) -> Iterator[Operation]:
+        """Free every interrupt, one after the other."""
+        for irq in range(self.kind.irqs):
+            for name in ("free_irq", "free_irqs"):
+                operation = Operation(name, (("irq", irq),))
+                if self.allows(operation):
+                    yield operation
+
+    def left(self, start: Saved) -> tuple[str, ...]:
+        """In what the matrix differs from one on whose machine only the CPUs came and went: they
+        are up as they are now, or were once, without any interrupt. Ends the run."""
+        seen = self.seen
+        self.restore(start)
+        for name, wanted in (("cpu_up", "initialized"), ("cpu_down", "cpu_online")):
+            for cpu in range(self.kind.cpus):
+                if bool(seen[wanted].get(cpu)) != bool(self.seen[wanted].get(cpu)):
+                    self.perform(Operation(name, (("cpu", cpu),)))
+        return tuple(name for name in COMPARED if seen[name] != self.seen[name])
+
+    def judged(self) -> tuple[str, ...]:
+        """The ids of the invariants that `judge` looks at."""
+        on, judge = self.model.switches, self.monitor.judge
+        return tuple(i.id for i in judge.invariants if not on & set(i.unless))
+
+    def tell(
+        self, operations: Sequence[Operation], finding: Finding, *, shortest: bool
+    ) -> Counterexample:
+        """See the function of the same name."""
+        judge = self.monitor.judge
+        return tell(self.kind, self.model, operations, finding, shortest=shortest, judge=judge)
+
     def _unchanged(self, operation: Operation, result: int, before: Mapping[str, Store]) -> None:
         """VEC-19, VEC-20, MX-14: what fails leaves everything as it was, but for what the table
         of operations allows; a refused move leaves no more than the wish for it."""
@@ -124,6 +193,32 @@ class Run:
                 id = "VEC-19" if operation.name.startswith("alloc") else "VEC-20"
                 text = f"{operation} answers {result} and yet changes {name}"
                 self.monitor.found(Finding(id, text))
+
+
+COMPARED: Final = (
+    "system_map",
+    "alloc_map",
+    "managed_map",
+    "initialized",
+    "online",
+    "available",
+    "allocated",
+    "managed",
+    "managed_allocated",
+    "systembits_inalloc",
+    "online_maps",
+    "global_available",
+    "global_reserved",
+    "total_allocated",
+)
+"""What must be as after boot once everything is gone: the matrix. VECTOR_SHUTDOWN marks stay."""
+
+
+def _frozen(store: Store) -> frozenset[object]:
+    return frozenset(
+        (key, frozenset(value.items()) if isinstance(value, dict) else value)
+        for key, value in store.items()
+    )
 
 
 def _refused(irq: int | None, before: Mapping[str, Store], after: Mapping[str, Store]) -> bool:

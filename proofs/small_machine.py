@@ -16,7 +16,11 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Final
 
-from impl.arch.x86.irq_vectors import PIC_CASCADE_IR, VECTOR_UNUSED, Geometry
+from impl.arch.x86.irq_vectors import (
+    PIC_CASCADE_IR,
+    VECTOR_UNUSED,
+    Geometry,
+)
 from impl.defects import Defect
 from impl.kernel.irq.irq import (
     IRQD_ACTIVATED,
@@ -25,22 +29,19 @@ from impl.kernel.irq.irq import (
     IRQD_MANAGED_SHUTDOWN,
     IrqDesc,
 )
-from impl.vector_machine import VectorMachine
 from impl.trace import Trace
+from impl.vector_machine import VectorMachine
+from proofs.driven import Operation
 from spec.scope import Index, Scope, Value
 
-__all__ = ["OPERATIONS", "Operation", "SmallMachine", "operations", "perform", "tests"]
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What is done to a machine; `params` in the order of the table."""
-
-    name: str
-    params: tuple[tuple[str, int], ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.params)})"
+__all__ = [
+    "OPERATIONS",
+    "Operation",
+    "SmallMachine",
+    "operations",
+    "perform",
+    "tests",
+]
 
 
 @dataclass(frozen=True)

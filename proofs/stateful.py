@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
@@ -23,14 +22,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from impl.defects import Defect
-from impl.vector_machine import VectorMachine
 from proofs.counterexample import Counterexample
+from proofs.driven import Driven, Operation
 from proofs.monitor import Broken, Finding, HazardEntered
-from proofs.monitored import Run, Saved, tell
+from proofs.monitored import Run
 from proofs.result import LAWS, Result
-from proofs.small_machine import OPERATIONS, Operation, SmallMachine, operations, tests
+from proofs.small_machine import SmallMachine
 from proofs.verdict import Verdict
-from spec.partial import Store
 from spec.stack import vectors
 
 __all__ = ["MACHINES", "Program", "Session", "drive", "machine_class", "run", "shorten"]
@@ -44,25 +42,6 @@ MACHINES: Final = (_AT_ONCE, _DEFERRED, _ROOMY)
 _STEPS: Final = 50
 """Operations of one program, before everything is taken away."""
 
-_COMPARED: Final = (
-    "system_map",
-    "alloc_map",
-    "managed_map",
-    "initialized",
-    "online",
-    "available",
-    "allocated",
-    "managed",
-    "managed_allocated",
-    "systembits_inalloc",
-    "online_maps",
-    "global_available",
-    "global_reserved",
-    "total_allocated",
-)
-"""What must be as after boot once everything is gone: the matrix. VECTOR_SHUTDOWN marks stay."""
-
-
 _HAZARDS: Final = frozenset({"H2", "H7", "H8"})
 """What the environment may do to a machine without a defect."""
 
@@ -73,9 +52,8 @@ class Session:
 
     `failed` is the last program that was refuted, and what was found."""
 
-    run: Run
-    start: Saved
-    tests: tuple[tuple[Operation, Callable[[VectorMachine], bool]], ...]
+    run: Driven
+    start: Any
     operations: int = 0
     runs: int = 0
     performed: Counter[str] = field(default_factory=Counter)
@@ -85,8 +63,12 @@ class Session:
     @classmethod
     def of(cls, kind: SmallMachine, hazards: frozenset[str] = frozenset()) -> Session:
         """A session on a machine, in an environment that may enter these hazards."""
-        run = Run(kind, vectors.build(hazards))
-        return cls(run, run.save(), tests(kind, operations(kind, tuple(OPERATIONS))))
+        return cls.with_run(Run(kind, vectors.build(hazards)))
+
+    @classmethod
+    def with_run(cls, run: Driven) -> Session:
+        """A session on a machine that has been booted."""
+        return cls(run, run.save())
 
 
 class Program:
@@ -101,9 +83,8 @@ class Program:
     def able(self) -> dict[str, list[Operation]]:
         """What is allowed now, by name."""
         found: dict[str, list[Operation]] = {}
-        for operation, can in self.session.tests:
-            if can(self.run.machine):
-                found.setdefault(operation.name, []).append(operation)
+        for operation in self.run.able():
+            found.setdefault(operation.name, []).append(operation)
         return found
 
     def perform(self, operation: Operation) -> bool:
@@ -128,29 +109,16 @@ class Program:
         return True
 
     def take_away(self) -> None:
-        """Free every interrupt and compare the matrix with that of a machine on which nothing but
-        the CPUs came and went (VEC-18). Raises Broken."""
-        for irq in range(self.run.kind.irqs):
-            for name in ("free_irq", "free_irqs"):
-                operation = Operation(name, (("irq", irq),))
-                if operation in self.able().get(name, ()) and not self.perform(operation):
-                    return
-        seen, idle = self.run.seen, self._idle()
-        apart = [name for name in _COMPARED if seen[name] != idle[name]]
+        """Take everything away and compare with a machine on which nothing but the CPUs came and
+        went (VEC-18). Raises Broken."""
+        for operation in self.run.leaving():
+            if not self.perform(operation):
+                return
+        apart = self.run.left(self.session.start)
         if apart:
             text = f"with everything gone, {', '.join(apart)} are not as if nothing had been"
             self.session.failed = tuple(self.done), Finding("VEC-18", text)
             raise Broken(self.session.failed[1])
-
-    def _idle(self) -> Mapping[str, Store]:
-        """The same CPUs, up now or once, without any interrupt. Ends the program."""
-        run, seen = self.run, self.run.seen
-        run.restore(self.session.start)
-        for name, wanted in (("cpu_up", "initialized"), ("cpu_down", "cpu_online")):
-            for cpu in range(run.kind.cpus):
-                if bool(seen[wanted].get(cpu)) != bool(run.seen[wanted].get(cpu)):
-                    run.perform(Operation(name, (("cpu", cpu),)))
-        return run.seen
 
 
 def machine_class(session: Session) -> type[RuleBasedStateMachine]:
@@ -202,10 +170,9 @@ def _outcome(
     out."""
     session.failed = None
     program = Program(session)
-    allowed = dict(session.tests)
     try:
         for operation in operations:
-            if allowed[operation](session.run.machine):
+            if session.run.allows(operation):
                 program.perform(operation)
         program.take_away()
     except Broken:
@@ -257,17 +224,14 @@ def drive(session: Session, number: int, programs: int) -> Counterexample | None
         if session.failed is None:
             raise AssertionError("a program was refuted and left no trace") from broken
         path, finding = shorten(session, *session.failed)
-        kind, model = session.run.kind, session.run.model
-        return tell(kind, model, path, finding, shortest=False, judge=session.run.monitor.judge)
+        return session.run.tell(path, finding, shortest=False)
     return None
 
 
 def _results(
     sessions: list[Session], found: Counterexample | None, seconds: float
 ) -> tuple[Result, ...]:
-    monitor = sessions[0].run.monitor
-    on = monitor.model.switches
-    judged = [i.id for i in monitor.judge.invariants if not on & set(i.unless)]
+    judged = sessions[0].run.judged()
     operations = sum(s.operations for s in sessions)
     runs = sum(s.runs for s in sessions)
     bound = f"{operations:,} operations in {runs:,} runs"

@@ -87,9 +87,8 @@ def _operation(name: str, params: tuple[tuple[str, object], ...]) -> Operation:
 def _allowed(kind: SmallMachine, path: list[Operation]) -> bool:
     """Whether the contracts of drivers and environment allow each operation in its turn."""
     session = Session.of(kind)
-    able = dict(session.tests)
     for operation in path:
-        if not able[operation](session.run.machine):
+        if not session.run.allows(operation):
             return False
         try:
             session.run.perform(operation)
