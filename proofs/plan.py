@@ -18,6 +18,7 @@ from proofs.options import BadOptionError, Options
 from proofs.result import LAWS, Result, Task
 from proofs.scopes import SCOPES
 from proofs.verdict import Verdict
+from spec import dossier
 from spec.columns import compile as compile_columns
 from spec.records import Model
 from spec.scope import Scope
@@ -52,19 +53,8 @@ def sentences(options: Options) -> Mapping[str, str]:
     models = _models(options)
     known = {t.id: t.sentence for model in models for t in model.theorems}
     known |= {i.id: i.sentence for model in models for i in model.invariants}
-    known |= {
-        "MX-12": "The CPU and the bit are chosen by the kernel's rules.",
-        "refinement": "Every step of the implementation is a step of the specification.",
-    }
-    return {id: known[id] for id in sorted(known, key=_dossier_order)}
-
-
-def _dossier_order(id: str) -> tuple[int, int, str]:
-    """By family, numbered invariants first; those that only support the others come last."""
-    family, _, rest = id.partition("-")
-    families = ("MX", "VEC", "GEN", "DOM", "MSI", "PCI", "APIC", "IOA", "UV", "INIT", "X")
-    number = int(rest) if rest.isdigit() else 99
-    return (families.index(family) if family in families else len(families), number, rest)
+    known |= dossier.LAWS
+    return {id: known[id] for id in sorted(known, key=dossier.order)}
 
 
 def _switches(options: Options) -> frozenset[str]:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The ids of the dossier's core half: what a complete check has a row for.
+
+An id means the same wherever it stands. Most are invariants or theorems of a layer, and their
+sentence stands there; the laws that no layer states have theirs here. An id that no check covers
+must be in `UNCHECKED` with the reason, so that nothing is missing unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["CORE", "LAWS", "UNCHECKED", "order"]
+
+_FAMILIES: Final[Mapping[str, int]] = {
+    "MX": 17,
+    "VEC": 22,
+    "GEN": 7,
+    "DOM": 14,
+    "MSI": 13,
+    "PCI": 10,
+    "APIC": 6,
+    "IOA": 8,
+    "UV": 3,
+    "INIT": 6,
+    "X": 6,
+}
+"""The families in the dossier's order, and how many numbered ids each has."""
+
+CORE: Final[tuple[str, ...]] = tuple(
+    id
+    for family, last in _FAMILIES.items()
+    for id in (
+        *(f"{family}-{number}" for number in range(1, last + 1)),
+        *(("APIC-Q",) if family == "APIC" else ()),
+    )
+)
+"""Every id of the core half, in the dossier's order."""
+
+LAWS: Final[Mapping[str, str]] = {
+    "MX-12": "The CPU and the bit are chosen by the kernel's rules.",
+    "refinement": "Every step of the implementation is a step of the specification.",
+}
+"""Sentences of ids that are neither an invariant nor a theorem of any layer."""
+
+UNCHECKED: Final[Mapping[str, str]] = {}
+"""Ids of the core half that no check covers, and why."""
+
+
+def order(id: str) -> tuple[int, int, str]:
+    """A sorting key: by family, numbered ids first; those that only support others come last.
+
+    >>> sorted(["VEC-pc", "X-1", "VEC-2", "VEC-10"], key=order)
+    ['VEC-2', 'VEC-10', 'VEC-pc', 'X-1']
+    """
+    family, _, rest = id.partition("-")
+    families = tuple(_FAMILIES)
+    number = int(rest) if rest.isdigit() else 99
+    return (families.index(family) if family in families else len(families), number, rest)
