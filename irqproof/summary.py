@@ -125,11 +125,13 @@ def unique(items: Iterable[str]) -> tuple[str, ...]:
 _WAYS = {
     "induction": "proof",
     "theorem": "proof",
+    "bits": "proof",
     "explorer": "explored to",
     "bounded": "searched to",
     "stateful": "tested",
     "refinement": "tested",
     "replay": "replayed",
+    "crosshair": "tested",
     "task": "task",
 }
 

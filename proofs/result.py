@@ -15,11 +15,13 @@ from proofs.verdict import Verdict
 METHODS: Final = (
     "induction",
     "theorem",
+    "bits",
     "explorer",
     "bounded",
     "stateful",
     "refinement",
     "replay",
+    "crosshair",
     "task",
 )
 """How a result may have been reached, in the order in which reports name them.

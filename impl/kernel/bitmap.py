@@ -12,8 +12,8 @@ def lowest_zero(bitmap: int, start: int) -> int:
     """The lowest clear bit at or above `start` (find_next_zero_bit).
 
     pre: bitmap >= 0 and start >= 0
-    post: __return__ >= start and not bitmap >> __return__ & 1
-    post: (bitmap >> start) + 1 & (1 << __return__ - start) - 1 == 0
+    post: _ >= start and not bitmap >> _ & 1
+    post: all(bitmap >> taken & 1 for taken in range(start, _))
     """
     taken = bitmap >> start
     return start + (~taken & (taken + 1)).bit_length() - 1
@@ -22,7 +22,11 @@ def lowest_zero(bitmap: int, start: int) -> int:
 def find_next_zero_area(bitmap: int, start: int, count: int) -> int:
     """The lowest start, at or above `start`, of `count` clear bits in a row.
 
-    As bitmap_find_next_zero_area without an alignment; `count` is at least 1.
+    As bitmap_find_next_zero_area without an alignment.
+
+    pre: bitmap >= 0 and start >= 0 and count >= 1
+    post: _ >= start and not bitmap >> _ & (1 << count) - 1
+    post: all(bitmap >> lower & (1 << count) - 1 for lower in range(start, _))
     """
     taken = bitmap >> start
     blocked = taken

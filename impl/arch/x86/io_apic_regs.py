@@ -39,7 +39,13 @@ class IoApicRouteEntry:
 
 
 def pack(entry: IoApicRouteEntry) -> int:
-    """The 64 bits of an entry; its upper half is written first, its lower half holds the mask."""
+    """The 64 bits of an entry; its lower half holds the mask.
+
+    pre: 0 <= entry.vector < 256 and 0 <= entry.dest < 256 and 0 <= entry.delivery_mode < 8
+    pre: 0 <= entry.dest_mode < 2 and 0 <= entry.polarity < 2 and 0 <= entry.irr < 2
+    pre: 0 <= entry.trigger < 2 and 0 <= entry.mask < 2
+    post: 0 <= _ < 1 << 64 and unpack(_) == entry
+    """
     return (
         entry.vector
         | entry.delivery_mode << 8
@@ -53,7 +59,11 @@ def pack(entry: IoApicRouteEntry) -> int:
 
 
 def unpack(word: int) -> IoApicRouteEntry:
-    """The entry that 64 bits mean; reserved bits are ignored."""
+    """The entry that 64 bits mean; reserved bits are ignored.
+
+    pre: 0 <= word < 1 << 64
+    post: pack(_) == word & 0xFF0000000001EFFF
+    """
     return IoApicRouteEntry(
         vector=word & 0xFF,
         delivery_mode=word >> 8 & 7,

@@ -63,27 +63,48 @@ _U32 = 0xFFFFFFFF
 
 
 def msi_mask(x: int) -> int:
-    """A mask bit for each of 2**x vectors; from x = 5 on all 32 of the register."""
+    """A mask bit for each of 2**x vectors; from x = 5 on all 32 of the register.
+
+    pre: x >= 0
+    post: _.bit_length() == min(32, 1 << min(x, 5)) and not _ & (_ + 1)
+    """
     return _U32 if x >= 5 else (1 << (1 << x)) - 1
 
 
 def msi_vec_count(control: int) -> int:
-    """How many vectors the MSI control word offers: a power of two (pci_msi_vec_count)."""
+    """How many vectors the MSI control word offers: a power of two (pci_msi_vec_count).
+
+    pre: 0 <= control < 0x10000
+    post: 1 <= _ <= 128
+    post: _ == 1 << multiple_of(_) and multiple_of(_) == control >> 1 & 7
+    """
     return 1 << ((control & PCI_MSI_FLAGS_QMASK) >> 1)
 
 
 def msix_vec_count(control: int) -> int:
-    """The number of entries that the MSI-X control word tells, 1 to 2048 (pci_msix_vec_count)."""
+    """The number of entries that the MSI-X control word tells (pci_msix_vec_count).
+
+    pre: 0 <= control < 0x10000
+    post: 1 <= _ <= 2048 and not (control - _ + 1) % 2048
+    """
     return (control & PCI_MSIX_FLAGS_QSIZE) + 1
 
 
 def multiple_of(nvec: int) -> int:
-    """The logarithm of the block that holds `nvec` >= 1 vectors: ilog2 of nvec rounded up."""
+    """The logarithm of the smallest block, a power of two, that holds `nvec` vectors.
+
+    pre: nvec >= 1
+    post: nvec <= 1 << _ < 2 * nvec
+    """
     return (nvec - 1).bit_length()
 
 
 def pci_devid(bus: int, devfn: int) -> int:
-    """The requester id of a function: 16 bits (PCI_DEVID)."""
+    """The requester id of a function (PCI_DEVID).
+
+    pre: 0 <= bus < 256 and 0 <= devfn < 256
+    post: 0 <= _ < 0x10000 and divmod(_, 256) == (bus, devfn)
+    """
     return bus << 8 | devfn
 
 
@@ -95,6 +116,12 @@ def pci_msi_calc_hwirq(
     `bits` is the width of irq_hw_number_t, an unsigned long: 64 or 32.  The segment (PCI domain
     number) occupies the bits from 27 on; unless it is `widened` to that type before the shift, it
     is shifted as a 32-bit number, and five bits of it are left (N12).
+
+    pre: 0 <= entry_nr < 2048 and 0 <= devid < 0x10000 and 0 <= segment <= 0xFFFFFFFF
+    pre: bits in (32, 64)
+    post: 0 <= _ < 1 << bits
+    post: (_ & 0x7FF, _ >> 11 & 0xFFFF) == (entry_nr, devid)
+    post: _ >> 27 == (segment if widened and bits == 64 else segment & 31)
     """
     width = bits if widened else 32
     shifted = ((segment & _U32) << 27) & ((1 << width) - 1)
