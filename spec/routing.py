@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which MSI domain a PCI device gets, and when (section 11.2), on top of the order of boot.
+
+A bus takes the domain of the bridge above it, or of the host; a device takes that of its bus, else
+the default one; then the remapping driver may put its own in the place. What came before the series
+is here as a function, `looked_up`: the domain that it chose anew for every allocation.
+
+A device is *settled* once nothing will change its domain any more; drivers come after that.
+"""
+
+from __future__ import annotations
+
+from spec.boot import MODE, STEP, boot, overrides, routed_mode, set_up
+from spec.state import State
+from spec.terms import Enum, Option, Sort, Term, and_, exists, forall, implies, ite, none, or_
+
+DEVICE = Sort("Device")
+BUS = Sort("Bus")
+DOMAIN = Sort("Domain")
+
+TOKEN = Enum("Token", ("ANY", "PCI_MSI", "VMD_MSI"))
+"""The bus tokens of the domains that a PCI device can have."""
+
+OPTION_DOMAIN = Option(DOMAIN)
+
+routing = boot.extend("routing", (DEVICE, BUS, DOMAIN))
+
+routing.field("bus", DEVICE, type=Option(BUS), rigid=True, doc="the bus that a device sits on")
+routing.field("parent_bus", BUS, type=Option(BUS), rigid=True, doc="none: a root bus")
+routing.field("bridge", BUS, type=Option(DEVICE), rigid=True, doc="the bridge above a bus")
+routing.field("vmd", BUS, type=OPTION_DOMAIN, rigid=True, doc="the VMD domain of a bus below one")
+routing.field("token", DOMAIN, type=TOKEN, rigid=True, doc="the domain's bus token")
+routing.field("hierarchy", DOMAIN, rigid=True, doc="IRQ_DOMAIN_FLAG_HIERARCHY")
+routing.field("remapping", DOMAIN, rigid=True, doc="the MSI domain of a remapping unit")
+
+routing.field("irq_remapping_enabled", doc="interrupt remapping is on")
+routing.field("default_made", doc="the creator of the default domain has run")
+routing.field("default_domain", type=OPTION_DOMAIN, doc="x86_pci_msi_default_domain")
+routing.field("default_wrapped", doc="the default domain is the platform's own")
+routing.field("scanning", doc="the PCI scan has begun")
+routing.field("bus_added", BUS, doc="the bus exists")
+routing.field("bus_domain", BUS, type=OPTION_DOMAIN, doc="the bus's msi_domain")
+routing.field("unit", DEVICE, type=OPTION_DOMAIN, doc="the MSI domain of the unit that covers it")
+routing.field("added", DEVICE, doc="the device exists")
+routing.field("msi_domain", DEVICE, type=OPTION_DOMAIN, doc="the device's msi_domain")
+routing.field("settled", DEVICE, doc="the device's msi_domain is final")
+routing.field("served", DEVICE, type=OPTION_DOMAIN, doc="the domain that the device's irqs are of")
+routing.field("refused", DEVICE, doc="the stub has answered -ENODEV")
+routing.field("native_call", DEVICE, doc="an arch fallback was called for the device")
+
+
+@routing.axiom
+def topology(s: State) -> Term:
+    """What is below a VMD stays below it, a bus has a bridge unless it is a root, and a domain has
+    the token and the flag that its creator gives it."""
+
+    def law(b: Term) -> Term:
+        root = s.parent_bus[b] == none(BUS)
+        return and_(
+            (s.bridge[b] == none(DEVICE)) == root,
+            implies(~root, s.vmd[b] == s.vmd[s.parent_bus[b]]),
+            implies(~root, s.bus[s.bridge[b]] == s.parent_bus[b]),
+            implies(below(s, b), s.hierarchy[s.vmd[b]] & (s.token[s.vmd[b]] == TOKEN.VMD_MSI)),
+        )
+
+    def unit(x: Term) -> Term:
+        return implies(s.remapping[x], s.hierarchy[x] & (s.token[x] == TOKEN.PCI_MSI))
+
+    return forall(BUS, law) & forall(DOMAIN, unit)
+
+
+# --- words for the formulas -----------------------------------------------------------------
+
+
+def below(s: State, bus: Term) -> Term:
+    """The bus is below a VMD."""
+    return ~(s.vmd[bus] == none(DOMAIN))
+
+
+def found(s: State, device: Term) -> Term:
+    """The device's domain, else its bus's (section 7.9)."""
+    own, of_bus = s.msi_domain[device], s.bus_domain[s.bus[device]]
+    return ite(own == none(DOMAIN), of_bus, own)
+
+
+def has_special(s: State, device: Term) -> Term:
+    """pci_dev_has_special_msi_domain: true, too, where there is no domain at all."""
+    domain = found(s, device)
+    return (domain == none(DOMAIN)) | ~(s.token[domain] == TOKEN.PCI_MSI)
+
+
+def inherited(s: State, device: Term) -> Term:
+    """What pcibios_add_device stores."""
+    of_bus = s.bus_domain[s.bus[device]]
+    return ite(of_bus == none(DOMAIN), s.default_domain, of_bus)
+
+
+def set_again(s: State, device: Term) -> Term:
+    """What pci_set_msi_domain would leave in the device."""
+    own = s.msi_domain[device]
+    return ite(own == none(DOMAIN), s.bus_domain[s.bus[device]], own)
+
+
+def table(s: State, device: Term) -> Term:
+    """The domain that a device has in the end, by the table of section 11.2."""
+    special = or_(s.default_wrapped, s.default_domain == none(DOMAIN), ~s.irq_remapping_enabled)
+    home = s.bus[device]
+    return ite(below(s, home), s.vmd[home], ite(special, s.default_domain, s.unit[device]))
+
+
+def looked_up(s: State, device: Term) -> Term:
+    """What the stack before the series chose when an interrupt was allocated: a domain of the
+    device's own, which only devices below a VMD had; the platform's functions, for which their
+    wrapper stands here; the unit's domain; the default."""
+    remapped = and_(s.irq_remapping_enabled, ~s.default_wrapped, ~(s.unit[device] == none(DOMAIN)))
+    home = s.bus[device]
+    chosen = ite(remapped, s.unit[device], s.default_domain)
+    return ite(below(s, home), s.vmd[home], chosen)
+
+
+# --- actions --------------------------------------------------------------------------------
+
+
+@routing.action()
+def irq_remapping_enable(s: State) -> None:
+    """Remapping is switched on, as a part of the set-up of routing."""
+    s.require(s.routed, ~s.irq_remapping_enabled)
+    s.assume("INIT-L", s.step == STEP.ROUTED)
+    s.irq_remapping_enabled = True
+
+
+@routing.action(domain=OPTION_DOMAIN)
+def create_pci_msi_domain(s: State, domain: Term) -> None:
+    """The default domain is made, by the platform's creator if there is one. The native one makes
+    none without a local APIC or without memory. As posted it ran before arch_init (N3)."""
+    s.require(s.step == (STEP.BSP if s.on("N3") else STEP.PCI), ~s.default_made)
+    absent = domain == none(DOMAIN)
+    kind = ite(s.overridden, TOKEN.ANY, TOKEN.PCI_MSI)
+    s.require(absent | and_(s.token[domain] == kind, s.hierarchy[domain], ~s.remapping[domain]))
+    s.require(implies(s.overridden, ~absent))
+    s.require(implies(~s.overridden & (s.apic_intr_mode == MODE.PIC), absent))
+    s.default_domain = domain
+    s.default_wrapped = s.overridden
+    s.default_made = True
+
+
+@routing.action()
+def pci_scan_begin(s: State) -> None:
+    """PCI is enumerated after the architecture's initcall."""
+    s.require(s.step == STEP.PCI, s.default_made, ~s.scanning)
+    s.scanning = True
+
+
+@routing.action(bus=BUS, domain=OPTION_DOMAIN)
+def pci_set_bus_msi_domain(s: State, bus: Term, domain: Term) -> None:
+    """A bus comes: it takes the domain of the bridge above, else what the bus above has; a root
+    bus has one only from a VMD."""
+    parent, bridge = s.parent_bus[bus], s.bridge[bus]
+    root = parent == none(BUS)
+    s.require(s.scanning, ~s.bus_added[bus], root | (s.bus_added[parent] & s.added[bridge]))
+    above = ite(s.msi_domain[bridge] == none(DOMAIN), s.bus_domain[parent], s.msi_domain[bridge])
+    s.require(domain == ite(root, s.vmd[bus], above))
+    s.bus_domain[bus] = domain
+    s.bus_added[bus] = True
+
+
+@routing.action(device=DEVICE, domain=DOMAIN)
+def dmar_insert_dev_scope(s: State, device: Term, domain: Term) -> None:
+    """A remapping unit covers the device: that is known when the device comes, and stays."""
+    s.require(s.remapping[domain])
+    s.assume("INIT-U", ~s.added[device])
+    s.unit[device] = domain
+
+
+@routing.action(device=DEVICE, domain=OPTION_DOMAIN)
+def pci_device_add(s: State, device: Term, domain: Term) -> None:
+    """A device comes, at boot or later. Unless the remapping driver has something to say, that was
+    all."""
+    s.require(s.scanning, ~s.added[device], s.bus_added[s.bus[device]])
+    s.require(domain == inherited(s, device))
+    s.msi_domain[device] = domain
+    s.added[device] = True
+    uncovered = s.unit[device] == none(DOMAIN)
+    plain = s.irq_remapping_enabled & ~has_special(s, device)
+    s.assume("INIT-C", implies(plain, ~uncovered))
+    s.settled[device] = ~plain | uncovered
+
+
+@routing.action(device=DEVICE, domain=DOMAIN)
+def set_device_msi_domain(s: State, device: Term, domain: Term) -> None:
+    """The remapping driver stores the domain of the device's unit, but in no special device."""
+    s.require(s.added[device], s.irq_remapping_enabled, ~s.settled[device])
+    s.require(~has_special(s, device), domain == s.unit[device])
+    s.msi_domain[device] = domain
+    s.settled[device] = True
+
+
+@routing.action(device=DEVICE, domain=OPTION_DOMAIN)
+def pci_msi_setup_msi_irqs(s: State, device: Term, domain: Term) -> None:
+    """A driver asks for interrupts: of the device's domain, or else of what the architecture has:
+    nothing but a refusal, where no fallback was selected."""
+    s.require(s.settled[device], s.served[device] == none(DOMAIN))
+    s.require(domain == s.msi_domain[device])
+    with s.when(s.hierarchy[domain]):
+        s.served[device] = domain
+    with s.when(~s.hierarchy[domain]):
+        s.refused[device] = s.stubs_declared
+        s.native_call[device] = s.fallbacks_declared
+
+
+@routing.action(device=DEVICE)
+def pci_msi_teardown_msi_irqs(s: State, device: Term) -> None:
+    """The driver is done."""
+    s.require(s.settled[device], ~(s.served[device] == none(DOMAIN)))
+    s.served[device] = None
+
+
+@routing.action(device=DEVICE)
+def pci_device_remove(s: State, device: Term) -> None:
+    """A device goes; a bridge only after its buses, which stay here."""
+    s.require(s.added[device], s.served[device] == none(DOMAIN))
+    s.require(~exists(BUS, lambda b: s.bus_added[b] & (s.bridge[b] == device)))
+    for bit in ("added", "settled", "refused", "native_call"):
+        getattr(s, bit)[device] = False
+    s.msi_domain[device] = None
+
+
+# --- invariants (section 11.3) --------------------------------------------------------------
+
+
+@routing.invariant(
+    "INIT-1",
+    "When the default domain is made, the platform has said already if it makes its own.",
+    unless=("N3", "PRE"),
+)
+def override_in_time(s: State) -> Term:
+    return s.default_made.implies(s.default_wrapped == overrides(s))
+
+
+@routing.invariant("INIT-2", "No device and no bus is added before the default domain is final.")
+def default_first(s: State) -> Term:
+    return and_(
+        s.scanning.implies(s.default_made),
+        forall(DEVICE, lambda d: s.added[d].implies(s.scanning)),
+        forall(BUS, lambda b: s.bus_added[b].implies(s.scanning)),
+    )
+
+
+@routing.invariant(
+    "INIT-3",
+    "A settled device has the domain that the table says.",
+    unless=("INIT-C", "INIT-L", "INIT-U"),
+)
+def domain_table(s: State) -> Term:
+    bare = and_(s.apic_intr_mode == MODE.PIC, ~overrides(s))
+
+    def law(d: Term) -> Term:
+        alone = bare & ~below(s, s.bus[d])
+        as_told = s.msi_domain[d] == table(s, d)
+        return s.settled[d].implies(as_told & alone.implies(s.msi_domain[d] == none(DOMAIN)))
+
+    return forall(DEVICE, law)
+
+
+@routing.invariant(
+    "INIT-4",
+    "A settled device has the domain that was looked up at each allocation before the series, but "
+    "for a machine that remaps and could not make its default domain.",
+    unless=("INIT-C", "INIT-L", "INIT-U"),
+)
+def same_as_before(s: State) -> Term:
+    broken = s.irq_remapping_enabled & (s.default_domain == none(DOMAIN))
+    return forall(
+        DEVICE,
+        lambda d: and_(s.settled[d], ~broken).implies(s.msi_domain[d] == looked_up(s, d)),
+    )
+
+
+@routing.invariant("INIT-5", "Nothing replaces the domain of a VMD or of the platform.")
+def absorbing(s: State) -> Term:
+    def law(d: Term) -> Term:
+        home = s.bus[d]
+        own = s.default_wrapped & ~below(s, home)
+        return s.added[d].implies(
+            and_(
+                below(s, home).implies(s.msi_domain[d] == s.vmd[home]),
+                own.implies(s.msi_domain[d] == s.default_domain),
+            )
+        )
+
+    return forall(DEVICE, law)
+
+
+@routing.invariant("PCI-9", "A device with a domain never reaches the arch fallbacks or a stub.")
+def no_fallback(s: State) -> Term:
+    return forall(
+        DEVICE,
+        lambda d: or_(s.refused[d], s.native_call[d]).implies(
+            s.settled[d] & (s.msi_domain[d] == none(DOMAIN))
+        ),
+    )
+
+
+@routing.invariant(
+    "PCI-stub",
+    "Where no fallback is selected, as on x86, a device without a domain is refused and no native "
+    "function called.",
+)
+def refused_only(s: State) -> Term:
+    return forall(DEVICE, lambda d: s.native_call[d].implies(s.fallbacks_selected))
+
+
+@routing.invariant("SEL-4", "A device's domain does not change while its interrupts are of it.")
+def same_domain(s: State) -> Term:
+    def law(d: Term) -> Term:
+        same = s.settled[d] & (s.served[d] == s.msi_domain[d])
+        return (s.served[d] == none(DOMAIN)) | same
+
+    return forall(DEVICE, law)
+
+
+# --- what the others need to be inductive ----------------------------------------------------
+
+
+@routing.invariant("INIT-default", "The default domain is made once, and as what it is.")
+def default_kind(s: State) -> Term:
+    domain = s.default_domain
+    there = ~(domain == none(DOMAIN))
+    kind = ite(s.default_wrapped, TOKEN.ANY, TOKEN.PCI_MSI)
+    return and_(
+        there.implies(and_(s.default_made, s.hierarchy[domain], ~s.remapping[domain])),
+        there.implies(s.token[domain] == kind),
+        s.default_wrapped.implies(s.default_made & there),
+        s.default_made.implies(set_up(s)),
+        and_(s.default_made, s.apic_intr_mode == MODE.PIC, ~s.default_wrapped).implies(~there),
+        s.scanning.implies(s.step == STEP.PCI),
+        s.irq_remapping_enabled.implies(s.routed & routed_mode(s)),
+    )
+
+
+@routing.invariant("INIT-buses", "What buses and devices have comes from above or from a unit.")
+def sources(s: State) -> Term:
+    def usual(x: Term) -> Term:
+        unit = and_(s.remapping[x], s.irq_remapping_enabled, ~s.default_wrapped)
+        there = ~(s.default_domain == none(DOMAIN))
+        return (x == none(DOMAIN)) | (there & or_(x == s.default_domain, unit))
+
+    def of_bus(b: Term) -> Term:
+        known = ite(below(s, b), s.bus_domain[b] == s.vmd[b], usual(s.bus_domain[b]))
+        return ite(s.bus_added[b], known, s.bus_domain[b] == none(DOMAIN))
+
+    def of_device(d: Term) -> Term:
+        home, own = s.bus[d], s.msi_domain[d]
+        waits = s.added[d] & ~s.settled[d]
+        there = implies(~(s.default_domain == none(DOMAIN)), ~(own == none(DOMAIN)))
+        return and_(
+            ite(s.added[d], below(s, home) | (usual(own) & there), own == none(DOMAIN)),
+            waits.implies(s.irq_remapping_enabled & ~has_special(s, d)),
+            s.settled[d].implies(s.added[d]),
+            s.added[d].implies(s.bus_added[home]),
+            (s.unit[d] == none(DOMAIN)) | s.remapping[s.unit[d]],
+        )
+
+    return forall(BUS, of_bus) & forall(DEVICE, of_device)
+
+
+# --- theorems -------------------------------------------------------------------------------
+
+
+@routing.theorem("INIT-3", "pci_set_msi_domain may run again and changes nothing.", device=DEVICE)
+def set_twice(before: State, s: State, device: Term) -> Term:
+    s.require(s.added[device])
+    return set_again(s, device) == s.msi_domain[device]
+
+
+@routing.theorem(
+    "INIT-5", "A device on a bus with a special domain takes that one, and is settled.",
+    device=DEVICE, domain=OPTION_DOMAIN,
+)  # fmt: skip
+def special_bus(before: State, s: State, device: Term, domain: Term) -> Term:
+    of_bus = before.bus_domain[before.bus[device]]
+    s.require(~(of_bus == none(DOMAIN)), ~(s.token[of_bus] == TOKEN.PCI_MSI))
+    pci_device_add(s, device, domain)
+    return (s.msi_domain[device] == of_bus) & s.settled[device]
+
+
+@routing.theorem(
+    "INIT-6", "Where neither device nor bus has a domain, the remapping driver stores none.",
+    device=DEVICE,
+)  # fmt: skip
+def nothing_to_replace(before: State, s: State, device: Term) -> Term:
+    """So the patches that store the domain do nothing until pcibios_add_device sets a default."""
+    s.require(s.msi_domain[device] == none(DOMAIN))
+    s.require(s.bus_domain[s.bus[device]] == none(DOMAIN))
+    return has_special(s, device)
+
+
+@routing.theorem(
+    "INIT-6", "pci_dev_has_special_msi_domain is false for native and remapped domains.",
+    device=DEVICE,
+)  # fmt: skip
+def ordinary(before: State, s: State, device: Term) -> Term:
+    domain = found(s, device)
+    native = (domain == s.default_domain) & ~s.default_wrapped
+    s.require(~(domain == none(DOMAIN)), native | s.remapping[domain])
+    return ~has_special(s, device)
+
+
+@routing.theorem(
+    "INIT-6", "pci_dev_has_special_msi_domain is true below a VMD and for the platform's domain.",
+    device=DEVICE,
+)  # fmt: skip
+def extraordinary(before: State, s: State, device: Term) -> Term:
+    s.require(s.added[device])
+    s.require(below(s, s.bus[device]) | s.default_wrapped)
+    return has_special(s, device)
+
+
+# --- operations: each is one action ---------------------------------------------------------
+
+routing.operation()(irq_remapping_enable)
+routing.operation(domain=OPTION_DOMAIN)(create_pci_msi_domain)
+routing.operation()(pci_scan_begin)
+routing.operation(bus=BUS, domain=OPTION_DOMAIN)(pci_set_bus_msi_domain)
+routing.operation(device=DEVICE, domain=DOMAIN)(dmar_insert_dev_scope)
+routing.operation(device=DEVICE, domain=OPTION_DOMAIN)(pci_device_add)
+routing.operation(device=DEVICE, domain=DOMAIN)(set_device_msi_domain)
+routing.operation(device=DEVICE, domain=OPTION_DOMAIN)(pci_msi_setup_msi_irqs)
+routing.operation(device=DEVICE)(pci_msi_teardown_msi_irqs)
+routing.operation(device=DEVICE)(pci_device_remove)
