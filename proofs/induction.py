@@ -352,6 +352,8 @@ def interrupted(solver: z3.Solver) -> None:
 def names(model: Model) -> Iterator[str]:
     """Everything that `prove` can be asked about."""
     yield INITIALLY
-    yield FOLLOWS
-    yield THEOREMS
+    if any(i.follows for i in model.invariants):
+        yield FOLLOWS
+    if model.theorems:
+        yield THEOREMS
     yield from model.actions

@@ -3,16 +3,17 @@
 
 from collections.abc import Mapping
 
-from spec import vector_actions, vector_operations, vector_theorems
+from spec import hierarchy_actions, vector_actions, vector_operations, vector_theorems
+from spec.hierarchy import hierarchy
 from spec.language import Layer
 from spec.vectors import vectors
 
 __all__ = ["MODELS", "PARTS", "SWITCHES", "vectors"]
 
-PARTS = (vector_actions, vector_operations, vector_theorems)
+PARTS = (vector_actions, vector_operations, vector_theorems, hierarchy_actions)
 """The modules that declare what can happen; importing them completes the layers."""
 
-MODELS: Mapping[str, Layer] = {layer.name: layer for layer in (vectors,)}
+MODELS: Mapping[str, Layer] = {layer.name: layer for layer in (vectors, hierarchy)}
 """Every layer that is checked, by its name: each is proved, and explored in the scopes of
 `proofs.scopes`."""
 
@@ -31,5 +32,9 @@ SWITCHES: Mapping[str, str] = {
     "MX-D2": "total_allocated keeps what is freed on a CPU that is away",
     "MX-D3": "a free of a clear bit moves the counters",
     "MX-D4": "a system vector may lie one beyond the matrix",
+    "U": "two interrupts of a domain have one hwirq",
+    "DOM-realloc": "a failed allocation frees a descriptor that was there before",
+    "DOM-trim": "a chain that fails the check of its chips is dropped, not freed by its domains",
 }
-"""The hazards (section 3.9) and defects (section 2.6) that can be switched on; all are off."""
+"""The hazards (section 3.9), the defects (sections 2.6, 5.9 and 13) and the assumption of section
+5.9 that can be switched on; all are off."""

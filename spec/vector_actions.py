@@ -20,9 +20,10 @@ from spec.matrix import (
     spare_bit,
 )
 from spec.records import FunctionOf, Indexed
+from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import BOOL, FALSE, Option, Term, and_, exists, forall, implies, ite, none, or_
-from spec.vectors import IRQ, PC, has_previous, has_vector, idle, vectors
+from spec.vectors import PC, has_previous, has_vector, idle, vectors
 
 MASK = FunctionOf((CPU,), BOOL)
 OPTION_CPU = Option(CPU)

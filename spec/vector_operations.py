@@ -29,6 +29,7 @@ from spec.matrix import (
     irq_matrix_reserve_managed,
 )
 from spec.records import FunctionOf, Indexed
+from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import BOOL, FALSE, TRUE, Option, Term, exists, forall, implies, lift, none
 from spec.vector_actions import (
@@ -69,7 +70,7 @@ from spec.vector_actions import (
     vector_teardown,
     vector_update,
 )
-from spec.vectors import IRQ, has_previous, has_vector, on_dying_cpu, vectors
+from spec.vectors import has_previous, has_vector, on_dying_cpu, vectors
 
 BITS = FunctionOf((CPU,), Option(VECTOR))
 """A bit on each CPU of a mask: the mask is where it is not none."""

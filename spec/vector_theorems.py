@@ -23,6 +23,7 @@ from spec.matrix import (
     set_aside,
     spare_bit,
 )
+from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import TRUE, Term, and_, count, exists, forall, implies
 from spec.vector_actions import (
@@ -32,7 +33,7 @@ from spec.vector_actions import (
     vector_reserve_managed,
     vector_setup,
 )
-from spec.vectors import IRQ, PC, has_vector, vectors
+from spec.vectors import PC, has_vector, vectors
 
 _CPU_COUNTERS = ("available", "allocated", "managed", "managed_allocated")
 _COUNTERS = (

@@ -17,11 +17,11 @@ vector.
 from __future__ import annotations
 
 from spec.matrix import CPU, VECTOR, at_rest, matrix, spare_bit
+from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import (
     Enum,
     Option,
-    Sort,
     Term,
     and_,
     count,
@@ -31,8 +31,6 @@ from spec.terms import (
     none,
     or_,
 )
-
-IRQ = Sort("Irq")
 
 PC = Enum(
     "Pc",

@@ -45,7 +45,7 @@ from spec.terms import (
     read,
     variable,
 )
-from spec.vectors import IRQ
+from spec.sorts import IRQ
 
 SCOPE = {CPU: 2, VECTOR: 3, IRQ: 2}
 MODEL = vectors.build()
