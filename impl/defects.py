@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Historic defects of the interrupt matrix and the x86 vector domain, as switches.
+"""Historic defects of the interrupt stack, as switches.
 
 A machine is built with a set of these.  The empty set is the repaired stack; each member brings one
 v5.10 behaviour back.  Situations that the environment alone enters (a CPU that leaves while an
@@ -63,3 +63,73 @@ class Defect(enum.Enum):
     """assign_system accepts the bit just behind the bitmap.
 
     Off: a bit at or beyond matrix_bits is a BUG."""
+
+    N1 = "N1"
+    """DMAR allocation does not set the hwirq, so every unit asks for hwirq 0.
+
+    Off: the hwirq is the unit's id."""
+
+    N2 = "N2"
+    """The DMAR and HPET domains do not ask for the default operations, so get_hwirq is missing.
+
+    Off: their infos carry MSI_FLAG_USE_DEF_DOM_OPS."""
+
+    N3 = "N3"
+    """The default PCI/MSI domain is created before the platform's PCI code could override it.
+
+    Off: it is created after x86_init.pci.arch_init."""
+
+    N4 = "N4"
+    """The declarations of the arch fallbacks test a configuration symbol that does not exist.
+
+    Off: they test CONFIG_PCI_MSI_ARCH_FALLBACKS, the one that is selected."""
+
+    N5 = "N5"
+    """A message is composed by the last chip of the hierarchy that can, not by the first.
+
+    Off: by the first, so that a remapping chip wins over the local APIC's."""
+
+    N6 = "N6"
+    """The reservation check does not know the VMD bus token.
+
+    Off: a VMD domain reserves as a PCI/MSI domain does."""
+
+    N7 = "N7"
+    """The rollback of msi_domain_alloc skips the first interrupt.
+
+    Off: msi_free is called once for each successful msi_init."""
+
+    N8 = "N8"
+    """Early activation treats only the first interrupt of a multi-MSI block.
+
+    Off: all of a descriptor's interrupts are activated, or marked, alike."""
+
+    N11 = "N11"
+    """The node is tried before the affinity when a vector is searched.
+
+    Off: the affinity mask comes before the node mask."""
+
+    N12 = "N12"
+    """The PCI segment is shifted in 32 bits when the hwirq of a PCI/MSI interrupt is made.
+
+    Off: it is widened to irq_hw_number_t first."""
+
+    N13 = "N13"
+    """Deactivating a UV interrupt programs its MMR unmasked.
+
+    Off: the MMR is masked."""
+
+    N14 = "N14"
+    """The reservation check does not look at pci_msi_ignore_mask.
+
+    Off: nothing is reserved where nothing can be masked."""
+
+    N16 = "N16"
+    """An affinity change reaches the chip of an inactive interrupt (hypothetical).
+
+    Off: genirq stores it, and apic_set_affinity answers -EIO."""
+
+    N17 = "N17"
+    """The MSI core frees interrupts that are still activated.
+
+    Off: they are deactivated first."""

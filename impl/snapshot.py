@@ -2,7 +2,8 @@
 """The complete mutable state of a vector machine as one immutable value.
 
 A snapshot is nested tuples of ints: hashable, picklable, equal exactly if the states are.  What it
-leaves out never changes after boot or is dead between operations (the executing CPU).
+leaves out never changes after boot (every descriptor has the edge handler), or is dead between
+operations (the executing CPU).
 
 Both directions run millions of times in an exploration, so the fields are spelled out one by one.
 """
@@ -10,7 +11,7 @@ Both directions run millions of times in an exploration, so the fields are spell
 from typing import Any
 
 from impl.arch.x86.vector import ApicChipData, VectorSpace
-from impl.kernel.irq.irq import IrqChip, IrqDesc, no_irq_chip
+from impl.kernel.irq.irq import IrqChip, IrqData, IrqDesc, irq_data_get_irq_chip, no_irq_chip
 from impl.kernel.irq.matrix import IrqMatrix
 
 __all__ = ["Snapshot", "restore_state", "take_snapshot"]
@@ -35,6 +36,8 @@ def take_snapshot(v: VectorSpace, legacy_chip: IrqChip) -> Snapshot:
         tuple([tuple(table) for table in v.vector_irq]),
         tuple([tuple(irqs_waiting) for irqs_waiting in v.cleanup_list]),
         tuple([_desc_snapshot(descs[irq], chip_codes) for irq in sorted(descs)]),
+        v.x86_vector_domain.mapcount,
+        _revmap_snapshot(v.x86_vector_domain.revmap_tree),
     )
 
 
@@ -57,9 +60,16 @@ def restore_state(v: VectorSpace, legacy_chip: IrqChip, snapshot: Snapshot) -> N
         desc = old.get(irq)
         if desc is None:
             desc = IrqDesc(kernel, irq, 0, 0, 0)
+            desc.handler_name = "edge"
         _restore_desc(v, desc, row, chips)
         descs[irq] = desc
     irqs.descs = descs
+    v.x86_vector_domain.mapcount = snapshot[9]
+    v.x86_vector_domain.revmap_tree = {hwirq: descs[irq].irq_data for hwirq, irq in snapshot[10]}
+
+
+def _revmap_snapshot(tree: dict[int, IrqData]) -> Snapshot:
+    return tuple(sorted([(hwirq, irqd.irq) for hwirq, irqd in tree.items()]))
 
 
 def _matrix_snapshot(m: IrqMatrix) -> Snapshot:
@@ -98,6 +108,7 @@ def _restore_matrix(m: IrqMatrix, snapshot: Snapshot) -> None:
         m.system_map,
         rows,
     ) = snapshot
+    m.choice.forget()
     for cm, row in zip(m.maps, rows, strict=True):
         (
             cm.available,
@@ -123,7 +134,7 @@ def _desc_snapshot(desc: IrqDesc, chip_codes: dict[str, int]) -> Snapshot:
         desc.depth,
         desc.pending_mask,
         irqd.hwirq,
-        chip_codes[irqd.chip.name],
+        chip_codes[irq_data_get_irq_chip(irqd).name],
         irqd.domain is not None,
     )
     apicd = irqd.chip_data

@@ -14,6 +14,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 from impl.arch.x86 import smpboot
 from impl.arch.x86.irq import common_interrupt
+from impl.arch.x86.irq_alloc_info import (
+    X86_IRQ_ALLOC_CONTIGUOUS_VECTORS,
+    X86_IRQ_ALLOC_LEGACY,
+    IrqAllocInfo,
+)
 from impl.arch.x86.irq_vectors import (
     PIC_CASCADE_IR,
     STANDARD_GEOMETRY,
@@ -23,11 +28,12 @@ from impl.arch.x86.irq_vectors import (
 )
 from impl.arch.x86.lapic import lapic_assign_legacy_vector, lapic_assign_system_vectors
 from impl.arch.x86.vector import ApicChipData, VectorSpace, apic_chip_data
-from impl.arch.x86.vector_domain import IrqAllocInfo, create_vector_domain
+from impl.arch.x86.vector_domain import create_vector_domain
 from impl.arch.x86.vector_move import send_cleanup_vector, sysvec_irq_move_cleanup
 from impl.defects import Defect
 from impl.kernel.cpumask import cpumask_first
 from impl.kernel.irq import request
+from impl.kernel.irq.chip import irq_set_chip_and_handler, irq_set_handler
 from impl.kernel.irq.irq import (
     IRQD_ACTIVATED,
     IRQD_AFFINITY_MANAGED,
@@ -38,13 +44,13 @@ from impl.kernel.irq.irq import (
     IrqDesc,
 )
 from impl.kernel.irq.irqdesc import IrqDescTable, early_irq_init
-from impl.kernel.irq.irqdomain import (
+from impl.kernel.irq.irqdomain import IrqDomains
+from impl.kernel.irq.irqdomain_activate import (
     irq_domain_activate_irq,
-    irq_domain_alloc_irqs,
-    irq_domain_free_irqs,
     irqd_clr_activated,
     irqd_clr_can_reserve,
 )
+from impl.kernel.irq.irqdomain_hierarchy import irq_domain_alloc_irqs, irq_domain_free_irqs
 from impl.kernel.irq.manage import (
     irq_do_set_affinity,
     irq_force_affinity,
@@ -124,7 +130,8 @@ class VectorMachine:
             apic=apic,
             disable_apic=disable_apic,
         )
-        create_vector_domain(self.vectors)
+        self.domains = IrqDomains(self.irqs)
+        create_vector_domain(self.vectors, self.domains)
         self._boot(system_vectors, pic_irqs)
 
     # Allocation
@@ -157,19 +164,23 @@ class VectorMachine:
         descs = None
         if affinity is not None:
             descs = [IrqAffinityDesc(entry, managed) for entry in affinity]
+        flags = X86_IRQ_ALLOC_CONTIGUOUS_VECTORS if contiguous else 0
+        flags |= X86_IRQ_ALLOC_LEGACY if legacy else 0
         first = irq_domain_alloc_irqs(
-            self.irqs,
+            self.domains,
             self.vectors.x86_vector_domain,
             virq,
             n,
             node,
-            IrqAllocInfo(mask=mask, contiguous=contiguous, legacy=legacy),
+            IrqAllocInfo(flags=flags, mask=mask),
             realloc=legacy,
             affinity=descs,
         )
-        if self.pcntxt and first >= 0:
-            for irq in range(first, first + n):
-                self.irqs.descs[irq].irq_data.set(IRQD_MOVE_PCNTXT)
+        for irq in range(first, first + n) if first >= 0 else ():
+            desc = self.irqs.descs[irq]
+            irq_set_handler(desc, "edge")
+            if self.pcntxt:
+                desc.irq_data.set(IRQD_MOVE_PCNTXT)
         return first
 
     def free_irqs(self, irq: int, n: int = 1) -> int:
@@ -183,7 +194,7 @@ class VectorMachine:
         if any(desc is not None and desc.action for desc in descs):
             return -errno.EBUSY
         self._process_context()
-        irq_domain_free_irqs(self.irqs, irq, n)
+        irq_domain_free_irqs(self.domains, irq, n)
         return 0
 
     def early_activate(self, irq: int, can_reserve: bool) -> int:
@@ -366,7 +377,7 @@ class VectorMachine:
         early_irq_init(self.irqs, v.nr_legacy_irqs)
         self.kernel.set_cpu_online(0, True)
         for irq in range(v.nr_legacy_irqs):
-            self.irqs.descs[irq].irq_data.chip = i8259A_chip
+            irq_set_chip_and_handler(self.irqs.descs[irq], i8259A_chip, "edge")
             v.vector_irq[0][v.geometry.isa_irq_vector(irq)] = irq
         lapic_assign_system_vectors(v, system_vectors)
         v.io_apic_irqs = ~pic_irqs & ((1 << v.nr_legacy_irqs) - 1)

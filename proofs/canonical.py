@@ -22,6 +22,7 @@ def canonical(snapshot: Snapshot) -> Snapshot:
         snapshot[6],
         tuple(tuple(sorted(waiting)) for waiting in snapshot[7]),
         tuple(_canonical_desc(row) for row in snapshot[8]),
+        *snapshot[9:],
     )
 
 

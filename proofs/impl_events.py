@@ -97,6 +97,22 @@ IMPL_EVENTS: Final[Mapping[str, tuple[Meaning, ...]]] = {
     # A CPU joins at irq_matrix_online, in the same section of vector_lock.
     "set_cpu_online": (Meaning(Reading("cpu_goes_offline", {"cpu": _number("cpu")}), _leaves),),
     "lapic_online": _NOTHING,
+    # The bookkeeping of domains, and what the layers above the vector domain do.
+    "irq_domain_add": _NOTHING,
+    "irq_domain_remove": _NOTHING,
+    "irq_domain_update_bus_token": _NOTHING,
+    "irq_set_default_host": _NOTHING,
+    "irq_domain_alloc_irq_data": _NOTHING,
+    "irq_domain_free_irq_data": _NOTHING,
+    "irq_domain_set_hwirq_and_chip": _NOTHING,
+    "irq_domain_reset_irq_data": _NOTHING,
+    "irq_domain_set_mapping": _NOTHING,
+    "irq_domain_clear_mapping": _NOTHING,
+    "irq_domain_trim_hierarchy": _NOTHING,
+    "irq_domain_push_irq": _NOTHING,
+    "irq_domain_pop_irq": _NOTHING,
+    "irq_domain_activate_level": _NOTHING,
+    "irq_domain_deactivate_level": _NOTHING,
     # Bookkeeping without a counterpart.
     "vector_lock": _NOTHING,
     "vector_unlock": _NOTHING,

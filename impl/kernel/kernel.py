@@ -14,7 +14,22 @@ __all__ = ["ALLOCATION_SITES", "NUMA_NO_NODE", "Kernel", "KernelBug"]
 
 NUMA_NO_NODE = -1
 
-ALLOCATION_SITES = ("alloc_desc", "alloc_apic_chip_data")
+ALLOCATION_SITES = (
+    "alloc_desc",
+    "alloc_apic_chip_data",
+    "irq_domain_alloc_fwnode",
+    "irq_domain_add",
+    "irq_domain_insert_irq_data",
+    "irq_domain_push_irq",
+    "alloc_msi_entry",
+    "msix_map_region",
+    "populate_msi_sysfs",
+    "hpet_create_irq_domain",
+    "mp_irqdomain_create",
+    "alloc_mp_chip_data",
+    "add_pin_to_irq_node",
+    "uv_domain_alloc",
+)
 """Places whose memory allocation can be made to fail, named by the allocating kernel function."""
 
 
@@ -27,6 +42,8 @@ class Kernel:
 
     `nodes[c]` is the NUMA node of CPU c.  `housekeeping` is the mask of CPUs that keep managed
     interrupts when isolation is on (isolcpus=managed_irq), None when it is off.
+    `pci_msi_ignore_mask` says that no PCI device's MSI can be masked (set under Xen).
+    `nr_msi_descs` counts the MSI descriptors that were ever made, which numbers them.
     """
 
     __slots__ = (
@@ -35,10 +52,11 @@ class Kernel:
         "failures",
         "housekeeping",
         "irq_default_affinity",
-        "irq_default_affinity",
         "node_masks",
         "nodes",
         "nr_cpu_ids",
+        "nr_msi_descs",
+        "pci_msi_ignore_mask",
         "this_cpu",
         "trace",
     )
@@ -68,8 +86,9 @@ class Kernel:
         self.cpu_online_mask = 0
         self.this_cpu = 0
         self.irq_default_affinity = (1 << nr_cpu_ids) - 1
-        self.irq_default_affinity = (1 << nr_cpu_ids) - 1
         self.failures: dict[str, int] = {}
+        self.pci_msi_ignore_mask = False
+        self.nr_msi_descs = 0
 
     def cpu_online(self, cpu: int) -> bool:
         """Whether `cpu` is in the online mask."""

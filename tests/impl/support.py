@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 
 from impl.arch.x86.irq_vectors import Geometry
 from impl.defects import Defect
-from impl.vector_machine import VectorMachine
 from impl.trace import Event, Trace
+from impl.vector_machine import VectorMachine
 
 FOUR_VECTORS = Geometry(matrix_bits=8, alloc_start=1, alloc_end=5)
 """Vectors 1 to 4 are a device's."""
@@ -100,8 +100,8 @@ def events_of(machine: VectorMachine, operation: Callable[[], object]) -> list[E
 
 
 def names(events: Iterable[Event], *, locks: bool = False) -> list[str]:
-    """What happened, without the searches, and the lock only if asked."""
-    hidden = {"search"} if locks else {"search", "lock"}
+    """What happened, without the searches and the domains' books, and the lock only if asked."""
+    hidden = {"search", "irqdomain"} if locks else {"search", "irqdomain", "lock"}
     return [event.name for event in events if event.system not in hidden]
 
 

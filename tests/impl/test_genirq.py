@@ -2,7 +2,6 @@
 """The generic core by itself: levels, descriptors, nesting, and the BUGs of the vector table."""
 
 import errno
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,8 @@ from impl.kernel.irq.irq import (
     IrqDomainOps,
 )
 from impl.kernel.irq.irqdesc import IrqDescTable, irq_alloc_descs, irq_free_descs
-from impl.kernel.irq.irqdomain import irq_domain_activate_irq, irq_domain_deactivate_irq
+from impl.kernel.irq.irqdomain import IrqDomains, irq_domain_create_tree
+from impl.kernel.irq.irqdomain_activate import irq_domain_activate_irq, irq_domain_deactivate_irq
 from impl.kernel.kernel import Kernel, KernelBug
 from impl.vector_machine import VectorMachine
 from tests.impl.support import counters_agree, events_of, mask, names, owned, small, started, target
@@ -31,7 +31,9 @@ class Levels:
     def __init__(self, failing: int | None = None) -> None:
         self.log: list[str] = []
         self.failing = failing
-        self.outermost = IrqDesc(Kernel(1), 1, 0, 1, 0).irq_data
+        kernel = Kernel(1)
+        self.domains = IrqDomains(IrqDescTable(kernel))
+        self.outermost = IrqDesc(kernel, 1, 0, 1, 0).irq_data
         irqd = self.outermost
         for level in range(3):
             irqd.domain = self._domain(level)
@@ -48,12 +50,10 @@ class Levels:
         def deactivate(domain: IrqDomain, irqd: IrqData) -> None:
             self.log.append(f"-{level}")
 
-        def nothing(*args: Any) -> int:
-            return 0
-
-        return IrqDomain(
-            str(level), IrqDomainOps(nothing, lambda *args: None, activate, deactivate)
-        )
+        ops = IrqDomainOps(activate=activate, deactivate=deactivate)
+        created = irq_domain_create_tree(self.domains, None, ops)
+        assert created is not None
+        return created
 
 
 def test_gen_1_activation_goes_root_first_and_deactivation_outermost_first() -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from impl.defects import Defect
 from impl.kernel.kernel import KernelBug
-from impl.vector_machine import VectorMachine
 from impl.trace import Event
+from impl.vector_machine import VectorMachine
 from tests.impl.programs import NR_CPUS, Operation, operations
 from tests.impl.support import FOUR_VECTORS, mask, started
 

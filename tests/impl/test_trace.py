@@ -3,9 +3,9 @@
 
 from pathlib import Path
 
-from impl.kernel.irq.irqdomain import irq_domain_activate_irq, irq_domain_deactivate_irq
-from impl.vector_machine import VectorMachine
+from impl.kernel.irq.irqdomain_activate import irq_domain_activate_irq, irq_domain_deactivate_irq
 from impl.trace import Event, Trace, format_event
+from impl.vector_machine import VectorMachine
 from tests.impl.support import events_of, mask, names, recorded_boot, small, started
 
 CAPTURE = Path(__file__).parent / "data" / "q35-6.1-boot.txt"

@@ -5,8 +5,9 @@ from collections.abc import Collection
 
 from impl.arch.x86.irq_vectors import VECTOR_RETRIGGERED, VECTOR_UNUSED
 from impl.arch.x86.vector import VectorSpace
-from impl.kernel.irq.chip import handle_edge_irq
 from impl.kernel.irq.cpuhotplug import irq_migrate_all_off_this_cpu
+from impl.kernel.irq.handle import generic_handle_irq_desc
+from impl.kernel.irq.irq import irq_data_get_irq_chip
 from impl.kernel.kernel import KernelBug
 
 __all__ = ["common_interrupt", "fixup_irqs"]
@@ -24,7 +25,7 @@ def common_interrupt(v: VectorSpace, vector: int) -> bool:
         desc = v.irqs.irq_to_desc(slot)
         if desc is None:
             raise KernelBug(f"vector {vector} points to irq {slot}, which is gone")
-        return handle_edge_irq(desc)
+        return generic_handle_irq_desc(desc)
     if slot != VECTOR_UNUSED:
         table[vector] = VECTOR_UNUSED
         v.trace("vector_spurious", cpu=v.kernel.this_cpu, vector=vector)
@@ -53,7 +54,10 @@ def fixup_irqs(v: VectorSpace, irr_pending: Collection[int] = ()) -> None:
 
 def _retrigger(v: VectorSpace, slot: int) -> bool:
     desc = v.irqs.irq_to_desc(slot)
-    if desc is None or desc.irq_data.chip.irq_retrigger is None:
+    if desc is None:
         return False
-    desc.irq_data.chip.irq_retrigger(desc.irq_data)
+    chip = irq_data_get_irq_chip(desc.irq_data)
+    if chip.irq_retrigger is None:
+        return False
+    chip.irq_retrigger(desc.irq_data)
     return True

@@ -95,6 +95,19 @@ class ApicMode(enum.Enum):
             return cpu
         return (cpu >> 4) << 16 | 1 << (cpu & 15)
 
+    @property
+    def logical(self) -> bool:
+        """Whether messages name destinations logically (apic->irq_dest_mode)."""
+        return self is not ApicMode.PHYSICAL
+
+    @property
+    def x2apic(self) -> bool:
+        """Whether a message may name a destination of more than 8 bits (x2apic_enabled).
+
+        The physical mode is x2APIC's as soon as a CPU's id needs it; smaller ids read the same.
+        """
+        return self is not ApicMode.FLAT
+
     def cpu_of_dest(self, dest_apicid: int) -> int:
         """The CPU that a single-CPU destination id means; -1 for an id without a CPU."""
         if self is ApicMode.FLAT:

@@ -268,17 +268,18 @@ def assign_irq_vector(v: VectorSpace, irqd: IrqData, dest: int) -> int:
 def assign_irq_vector_any_locked(v: VectorSpace, irqd: IrqData) -> int:
     """Find a vector anywhere, preferring node and affinity over affinity over node over nothing.
 
-    0 or the error of the last attempt, on all online CPUs.
+    Under N11 the node comes before the affinity.  0 or the error of the last attempt, on all online
+    CPUs.
     """
     kernel, node = v.kernel, irqd.common.node
-    affinity = irqd.common.affinity
-    nodemask = kernel.cpumask_of_node(node)
-    if node != NUMA_NO_NODE and assign_vector_locked(v, irqd, nodemask & affinity) == 0:
-        return 0
-    if assign_vector_locked(v, irqd, affinity & kernel.cpu_online_mask) == 0:
-        return 0
-    if node != NUMA_NO_NODE and assign_vector_locked(v, irqd, nodemask) == 0:
-        return 0
+    masks = [irqd.common.affinity & kernel.cpu_online_mask]
+    if node != NUMA_NO_NODE:
+        nodemask = kernel.cpumask_of_node(node)
+        masks.insert(0 if Defect.N11 in kernel.defects else 1, nodemask)
+        masks.insert(0, nodemask & irqd.common.affinity)
+    for mask in masks:
+        if assign_vector_locked(v, irqd, mask) == 0:
+            return 0
     return assign_vector_locked(v, irqd, kernel.cpu_online_mask)
 
 

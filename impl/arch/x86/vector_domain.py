@@ -2,12 +2,18 @@
 """The operations of the x86 vector domain (arch/x86/kernel/apic/vector.c, v5.10)."""
 
 import errno
-from dataclasses import dataclass
 from functools import partial
 
+from impl.arch.x86.irq_alloc_info import (
+    X86_IRQ_ALLOC_CONTIGUOUS_VECTORS,
+    X86_IRQ_ALLOC_LEGACY,
+    IrqAllocInfo,
+)
 from impl.arch.x86.irq_vectors import PIC_CASCADE_IR
+from impl.arch.x86.msidef import compose_msi_msg
 from impl.arch.x86.vector import (
     ApicChipData,
+    HwIrqCfg,
     VectorSpace,
     apic_update_irq_cfg,
     assign_irq_vector,
@@ -40,36 +46,38 @@ from impl.kernel.irq.irq import (
     IrqData,
     IrqDomain,
     IrqDomainOps,
+    MsiMsg,
 )
-from impl.kernel.irq.irqdomain import irq_domain_get_irq_data, irq_domain_reset_irq_data
+from impl.kernel.irq.irqdomain import (
+    IrqDomains,
+    irq_domain_alloc_named_fwnode,
+    irq_domain_create_tree,
+    irq_domain_get_irq_data,
+    irq_set_default_host,
+)
+from impl.kernel.irq.irqdomain_hierarchy import (
+    irq_domain_reset_irq_data,
+    irqd_set_hwirq_and_chip,
+)
 from impl.kernel.irq.matrix import irq_matrix_remove_managed, irq_matrix_remove_reserved
 from impl.kernel.kernel import KernelBug
 
-__all__ = ["IrqAllocInfo", "create_vector_domain"]
+__all__ = ["create_vector_domain", "irq_msi_compose_msg", "x86_vector_msi_compose_msg"]
 
 _X86_IRQ_STATE = IRQD_SINGLE_TARGET | IRQD_HANDLE_ENFORCE_IRQCTX | IRQD_AFFINITY_ON_ACTIVATE
 
 
-@dataclass(frozen=True, slots=True)
-class IrqAllocInfo:
-    """What a caller asks of the vector domain (the part of struct irq_alloc_info it reads).
+def create_vector_domain(v: VectorSpace, domains: IrqDomains) -> None:
+    """Create the domain and its chip, "VECTOR" and "APIC", in `v` and make it the default domain.
 
-    `mask` restricts the CPUs and demands a vector at once; None leaves it to activation.
-    `contiguous` and `legacy` are X86_IRQ_ALLOC_CONTIGUOUS_VECTORS and X86_IRQ_ALLOC_LEGACY.
+    Without memory the kernel cannot go on.
     """
-
-    mask: int | None = None
-    contiguous: bool = False
-    legacy: bool = False
-
-
-def create_vector_domain(v: VectorSpace) -> None:
-    """Create the domain and its chip, "VECTOR" and "APIC", in `v`."""
     v.lapic_controller = IrqChip(
         "APIC",
         irq_ack=partial(apic_ack_edge, v),
         irq_set_affinity=partial(apic_set_affinity, v),
         irq_retrigger=partial(apic_retrigger_irq, v),
+        irq_compose_msi_msg=partial(x86_vector_msi_compose_msg, v),
         irq_force_complete_move=partial(irq_force_complete_move, v),
     )
     ops = IrqDomainOps(
@@ -78,7 +86,25 @@ def create_vector_domain(v: VectorSpace) -> None:
         activate=partial(x86_vector_activate, v),
         deactivate=partial(x86_vector_deactivate, v),
     )
-    v.x86_vector_domain = IrqDomain("VECTOR", ops)
+    fwnode = irq_domain_alloc_named_fwnode(domains, "VECTOR")
+    domain = irq_domain_create_tree(domains, fwnode, ops) if fwnode is not None else None
+    if domain is None:
+        raise KernelBug("no memory for the vector domain")
+    v.x86_vector_domain = domain
+    irq_set_default_host(domains, domain)
+
+
+def x86_vector_msi_compose_msg(v: VectorSpace, irqd: IrqData) -> MsiMsg:
+    """The message that reaches the interrupt's vector."""
+    return irq_msi_compose_msg(v, vector_level(irqd).hw_irq_cfg)
+
+
+def irq_msi_compose_msg(v: VectorSpace, cfg: HwIrqCfg) -> MsiMsg:
+    """The message that reaches `cfg`; nothing else of the interrupt matters (APIC-1)."""
+    apic = v.apic
+    return MsiMsg(
+        *compose_msi_msg(cfg.dest_apicid, cfg.vector, logical=apic.logical, x2apic=apic.x2apic)
+    )
 
 
 def x86_vector_alloc_irqs(
@@ -92,7 +118,7 @@ def x86_vector_alloc_irqs(
     """
     if v.disable_apic:
         return -errno.ENXIO
-    if info.contiguous and nr_irqs > 1:
+    if info.flags & X86_IRQ_ALLOC_CONTIGUOUS_VECTORS and nr_irqs > 1:
         return -errno.ENOSYS
     if _takes_cascade(virq, nr_irqs, info) and Defect.H5 not in v.kernel.defects:
         v.kernel.warn()
@@ -111,7 +137,7 @@ def x86_vector_free_irqs(v: VectorSpace, domain: IrqDomain, virq: int, nr_irqs: 
     Managed reservations are removed on the CPUs of the *current* affinity mask.
     """
     for irq in range(virq, virq + nr_irqs):
-        irqd = irq_domain_get_irq_data(v.irqs, domain, irq)
+        irqd = irq_domain_get_irq_data(domain.domains, domain, irq)
         if irqd is None or irqd.chip_data is None:
             continue
         lock_vector_lock(v)
@@ -163,11 +189,12 @@ def x86_vector_deactivate(v: VectorSpace, domain: IrqDomain, irqd: IrqData) -> N
 
 
 def _takes_cascade(virq: int, nr_irqs: int, info: IrqAllocInfo) -> bool:
-    return info.legacy and virq <= PIC_CASCADE_IR < virq + nr_irqs
+    legacy = info.flags & X86_IRQ_ALLOC_LEGACY
+    return bool(legacy) and virq <= PIC_CASCADE_IR < virq + nr_irqs
 
 
 def _alloc_one(v: VectorSpace, domain: IrqDomain, virq: int, info: IrqAllocInfo) -> int:
-    irqd = irq_domain_get_irq_data(v.irqs, domain, virq)
+    irqd = irq_domain_get_irq_data(domain.domains, domain, virq)
     if irqd is None:
         raise KernelBug(f"irq {virq} has no level in {domain.name}")
     if irqd.chip_data is not None:
@@ -175,11 +202,10 @@ def _alloc_one(v: VectorSpace, domain: IrqDomain, virq: int, info: IrqAllocInfo)
     if v.kernel.kzalloc_fails("alloc_apic_chip_data"):
         return -errno.ENOMEM
     apicd = ApicChipData(virq)
-    irqd.chip = v.lapic_controller
-    irqd.chip_data = apicd
-    irqd.hwirq = virq
+    irqd_set_hwirq_and_chip(irqd, virq, v.lapic_controller, apicd)
     irqd.set(_X86_IRQ_STATE)
-    if info.legacy and not _vector_configure_legacy(v, virq, irqd, apicd):
+    legacy = info.flags & X86_IRQ_ALLOC_LEGACY
+    if legacy and not _vector_configure_legacy(v, virq, irqd, apicd):
         return 0
     ret = _assign_irq_vector_policy(v, irqd, info)
     v.trace("vector_setup", irq=virq, is_legacy=0, ret=ret)

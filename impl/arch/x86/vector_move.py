@@ -50,9 +50,10 @@ __all__ = [
 def apic_set_affinity(v: VectorSpace, irqd: IrqData, dest: int, force: bool) -> int:
     """Move the interrupt to an online CPU of `dest`, if it is not on one already.
 
-    IRQ_SET_MASK_OK; -EIO if it is not activated; -EBUSY, -ENOSPC or -EINVAL of the assignment.
+    IRQ_SET_MASK_OK; -EIO if it is not activated, which N16 does not look at; -EBUSY, -ENOSPC or
+    -EINVAL of the assignment.
     """
-    if not irqd.test(IRQD_ACTIVATED):
+    if not irqd.test(IRQD_ACTIVATED) and Defect.N16 not in v.kernel.defects:
         v.kernel.warn()
         return -errno.EIO
     lock_vector_lock(v)
@@ -128,7 +129,7 @@ def irq_force_complete_move(v: VectorSpace, desc: IrqDesc) -> None:
 
     Repaired (H1) it minds only moves that involve this CPU; v5.10 does not look.
     """
-    irqd = irq_domain_get_irq_data(v.irqs, v.x86_vector_domain, desc.irq)
+    irqd = irq_domain_get_irq_data(v.x86_vector_domain.domains, v.x86_vector_domain, desc.irq)
     if irqd is None:
         return
     lock_vector_lock(v)

@@ -9,11 +9,14 @@ from impl.kernel.irq.chip import (
 )
 from impl.kernel.irq.irq import (
     IRQD_AFFINITY_MANAGED,
+    IRQD_IRQ_MASKED,
     IRQD_IRQ_STARTED,
     IRQD_MANAGED_SHUTDOWN,
+    IRQD_MOVE_PCNTXT,
     IRQD_SINGLE_TARGET,
     IrqData,
     IrqDesc,
+    irq_data_get_irq_chip,
     no_irq_chip,
 )
 from impl.kernel.irq.irqdesc import IrqDescTable
@@ -47,7 +50,8 @@ def _irq_needs_fixup(irqd: IrqData) -> bool:
 
 def _migrate_one_irq(desc: IrqDesc) -> None:
     irqd, kernel = desc.irq_data, desc.kernel
-    if irqd.chip.irq_set_affinity is None:
+    chip = irq_data_get_irq_chip(irqd)
+    if chip.irq_set_affinity is None:
         return
     completes_first = Defect.H1 not in kernel.defects
     if completes_first:
@@ -59,6 +63,9 @@ def _migrate_one_irq(desc: IrqDesc) -> None:
         _force_complete_move(desc)
     usable = irq_fixup_move_pending(desc, True)
     affinity = desc.pending_mask if usable else desc.common.affinity
+    maskchip = not irqd.test(IRQD_MOVE_PCNTXT | IRQD_IRQ_MASKED)
+    if maskchip and chip.irq_mask is not None:
+        chip.irq_mask(irqd)
     if not affinity & kernel.cpu_online_mask:
         if irqd.test(IRQD_AFFINITY_MANAGED):
             irqd_set_managed_shutdown(desc)
@@ -69,11 +76,16 @@ def _migrate_one_irq(desc: IrqDesc) -> None:
     ret = irq_do_set_affinity(irqd, affinity, False)
     if ret:
         desc.trace("irq_migrate_failed", ret=ret)
+    if maskchip and chip.irq_unmask is not None:
+        chip.irq_unmask(irqd)
 
 
 def _force_complete_move(desc: IrqDesc) -> None:
-    if desc.irq_data.chip.irq_force_complete_move is not None:
-        desc.irq_data.chip.irq_force_complete_move(desc)
+    level = desc.irq_data
+    while level.parent_data is not None:
+        level = level.parent_data
+    if level.chip is not None and level.chip.irq_force_complete_move is not None:
+        level.chip.irq_force_complete_move(desc)
 
 
 def _hk_should_isolate(irqd: IrqData, cpu: int) -> bool:

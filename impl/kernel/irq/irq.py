@@ -8,9 +8,13 @@ level, linked by parent_data.  State bits, affinity and node exist once for all 
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from impl.kernel.kernel import Kernel
+from impl.kernel.kernel import Kernel, KernelBug
+
+if TYPE_CHECKING:
+    from impl.kernel.irq.irqdomain import IrqDomains
+    from impl.kernel.irq.msi import MsiDesc
 
 __all__ = [
     "IRQD",
@@ -28,6 +32,8 @@ __all__ = [
     "IRQD_MSI_NOMASK_QUIRK",
     "IRQD_SETAFFINITY_PENDING",
     "IRQD_SINGLE_TARGET",
+    "IRQ_LEVEL",
+    "IRQ_NOREQUEST",
     "IRQ_SET_MASK_OK",
     "IRQ_SET_MASK_OK_DONE",
     "IRQ_SET_MASK_OK_NOCOPY",
@@ -38,12 +44,20 @@ __all__ = [
     "IrqDesc",
     "IrqDomain",
     "IrqDomainOps",
+    "MsiMsg",
+    "irq_data_get_irq_chip",
     "no_irq_chip",
 ]
 
 IRQ_SET_MASK_OK = 0
 IRQ_SET_MASK_OK_NOCOPY = 1
 IRQ_SET_MASK_OK_DONE = 2
+
+IRQ_LEVEL = 1 << 8
+"""A status bit of a descriptor: the line is level triggered."""
+
+IRQ_NOREQUEST = 1 << 11
+"""A status bit of a descriptor: nobody may request the interrupt."""
 
 
 class IRQD(enum.Flag):
@@ -107,17 +121,20 @@ class IrqCommonData:
 class IrqData:
     """One level of an interrupt: its hwirq, chip and domain (struct irq_data).
 
-    `chip_data` is the chip's own, as untyped here as the kernel's void pointer.
+    `chip_data` is the chip's own, as untyped here as the kernel's void pointer.  The outermost
+    level always has a chip; an inner one has none (a NULL pointer) until its domain sets it.
     """
 
     __slots__ = ("chip", "chip_data", "common", "desc", "domain", "hwirq", "irq", "parent_data")
 
-    def __init__(self, desc: "IrqDesc", common: IrqCommonData) -> None:
+    def __init__(
+        self, desc: "IrqDesc", common: IrqCommonData, chip: "IrqChip | None" = None
+    ) -> None:
         self.irq = desc.irq
         self.desc = desc
         self.common = common
         self.hwirq = 0
-        self.chip = no_irq_chip
+        self.chip = chip
         self.chip_data: Any = None
         self.domain: IrqDomain | None = None
         self.parent_data: IrqData | None = None
@@ -139,19 +156,37 @@ class IrqDesc:
     """An interrupt descriptor (struct irq_desc).
 
     `action` counts installed handlers.  `pending_mask` means something only while
-    SETAFFINITY_PENDING is set.
+    SETAFFINITY_PENDING is set.  `handler_name` names the flow handler ("edge", "fasteoi",
+    "percpu"), None stands for handle_bad_irq; `handler_data` is what the handler's owner keeps with
+    it.  `status` holds IRQ_* bits, `msi_desc` the MSI descriptor that the interrupt belongs to.
     """
 
-    __slots__ = ("action", "common", "depth", "irq", "irq_data", "kernel", "pending_mask")
+    __slots__ = (
+        "action",
+        "common",
+        "depth",
+        "handler_data",
+        "handler_name",
+        "irq",
+        "irq_data",
+        "kernel",
+        "msi_desc",
+        "pending_mask",
+        "status",
+    )
 
     def __init__(self, kernel: Kernel, irq: int, state: int, affinity: int, node: int) -> None:
         self.kernel = kernel
         self.irq = irq
         self.common = IrqCommonData(state, affinity, node)
-        self.irq_data = IrqData(self, self.common)
+        self.irq_data = IrqData(self, self.common, no_irq_chip)
         self.action = 0
         self.depth = 1
         self.pending_mask = 0
+        self.handler_name: str | None = None
+        self.handler_data: Any = None
+        self.status = 0
+        self.msi_desc: MsiDesc | None = None
 
     def trace(self, name: str, **fields: int) -> None:
         """Emit the event `name` of this interrupt."""
@@ -160,39 +195,113 @@ class IrqDesc:
             kernel.trace.emit("irq", name, kernel.this_cpu, irq=self.irq, **fields)
 
 
+class MsiMsg(NamedTuple):
+    """What a device writes to signal: an address of 64 bits and a data word (struct msi_msg)."""
+
+    address_lo: int = 0
+    address_hi: int = 0
+    data: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class IrqChip:
     """The operations of an interrupt chip that this stack uses (struct irq_chip).
 
     irq_set_affinity returns an IRQ_SET_MASK_* value or a negative errno.
-    irq_force_complete_move stands for the architecture hook of that name.
+    irq_force_complete_move stands for the architecture hook of that name.  A chip with an `error`,
+    a negative errno, is no chip but the mark of one (an error pointer).
     """
 
     name: str
+    irq_startup: Callable[[IrqData], int] | None = None
     irq_ack: Callable[[IrqData], None] | None = None
+    irq_mask: Callable[[IrqData], None] | None = None
+    irq_unmask: Callable[[IrqData], None] | None = None
+    irq_eoi: Callable[[IrqData], None] | None = None
     irq_set_affinity: Callable[[IrqData, int, bool], int] | None = None
     irq_retrigger: Callable[[IrqData], int] | None = None
+    irq_set_type: Callable[[IrqData, int], int] | None = None
+    irq_compose_msi_msg: Callable[[IrqData], MsiMsg] | None = None
+    irq_write_msi_msg: Callable[[IrqData, MsiMsg], None] | None = None
+    irq_set_vcpu_affinity: Callable[[IrqData, Any], int] | None = None
     irq_force_complete_move: Callable[[IrqDesc], None] | None = None
+    error: int = 0
 
 
 no_irq_chip = IrqChip("none")
 """The chip of an interrupt that has none."""
 
 
+def irq_data_get_irq_chip(irqd: IrqData) -> IrqChip:
+    """The chip of a level that must have one; a BUG where the kernel would follow NULL."""
+    chip = irqd.chip
+    if chip is None:
+        raise KernelBug(f"a level of irq {irqd.irq} has no chip")
+    return chip
+
+
 @dataclass(frozen=True, slots=True)
 class IrqDomainOps:
-    """What a domain does with its level; a missing operation does nothing."""
+    """What a domain does with its level; a missing operation does nothing.
 
-    alloc: Callable[["IrqDomain", int, int, Any], int]
-    free: Callable[["IrqDomain", int, int], None]
+    A domain with `alloc` is hierarchical (DOM-10).  `select` and `match` take part in the lookup by
+    firmware specification.
+    """
+
+    alloc: Callable[["IrqDomain", int, int, Any], int] | None = None
+    free: Callable[["IrqDomain", int, int], None] | None = None
     activate: Callable[["IrqDomain", IrqData, bool], int] | None = None
     deactivate: Callable[["IrqDomain", IrqData], None] | None = None
+    select: Callable[["IrqDomain", Any, int], bool] | None = None
+    match: Callable[["IrqDomain", Any, int], bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class IrqDomain:
-    """A translation level between an interrupt controller and Linux irq numbers."""
+    """A translation level between hardware and Linux irq numbers (struct irq_domain).
 
-    name: str
-    ops: IrqDomainOps
-    parent: Optional["IrqDomain"] = None
+    `domains` is the machine's register of domains, `id` the domain's number there.  `linear_revmap`
+    maps the first hwirqs to irqs, 0 where there is none; `revmap_tree` maps the others to their
+    irq_data.  `mapcount` counts the levels of allocated interrupts that are mapped here.
+    `host_data` is the owner's, as untyped here as the kernel's void pointer.  Made by
+    impl.kernel.irq.irqdomain.
+    """
+
+    __slots__ = (
+        "bus_token",
+        "domains",
+        "flags",
+        "fwnode",
+        "host_data",
+        "hwirq_max",
+        "id",
+        "linear_revmap",
+        "mapcount",
+        "name",
+        "ops",
+        "parent",
+        "revmap_tree",
+    )
+
+    def __init__(
+        self,
+        domains: "IrqDomains",
+        id: int,
+        name: str,
+        ops: IrqDomainOps,
+        *,
+        size: int,
+        hwirq_max: int,
+    ) -> None:
+        self.domains = domains
+        self.id = id
+        self.name = name
+        self.ops = ops
+        self.host_data: Any = None
+        self.flags = 0
+        self.mapcount = 0
+        self.fwnode: Any = None
+        self.bus_token = 0
+        self.parent: IrqDomain | None = None
+        self.hwirq_max = hwirq_max
+        self.linear_revmap = [0] * size
+        self.revmap_tree: dict[int, IrqData] = {}

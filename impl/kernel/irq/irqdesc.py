@@ -4,6 +4,7 @@
 import errno
 from collections.abc import Sequence
 
+from impl.kernel.bitmap import find_next_zero_area
 from impl.kernel.cpumask import cpumask_first
 from impl.kernel.irq.irq import (
     IRQD_AFFINITY_MANAGED,
@@ -81,7 +82,7 @@ def irq_alloc_descs(
     if cnt == 0 or 0 <= irq < from_irq:
         return -errno.EINVAL
     lowest = irq if irq >= 0 else max(from_irq, table.dynirq_base)
-    start = _find_next_zero_area(table.allocated_irqs, lowest, cnt)
+    start = find_next_zero_area(table.allocated_irqs, lowest, cnt)
     if irq >= 0 and start != irq:
         return -errno.EEXIST
     if start + cnt > table.nr_irqs:
@@ -100,15 +101,6 @@ def irq_free_descs(table: IrqDescTable, from_irq: int, cnt: int) -> None:
         table.allocated_irqs &= ~(1 << irq)
         if desc is not None:
             desc.trace("irq_free_descs")
-
-
-def _find_next_zero_area(bitmap: int, start: int, cnt: int) -> int:
-    taken = bitmap >> start
-    blocked = taken
-    for shift in range(1, cnt):
-        blocked |= taken >> shift
-    lowest = ~blocked & (blocked + 1)
-    return start + lowest.bit_length() - 1
 
 
 def _alloc_descs(

@@ -2,7 +2,9 @@
 """Setting the affinity of an interrupt (the affinity half of kernel/irq/manage.c, v5.10)."""
 
 import errno
+from typing import Any
 
+from impl.defects import Defect
 from impl.kernel.irq.irq import (
     IRQ_SET_MASK_OK,
     IRQ_SET_MASK_OK_DONE,
@@ -15,6 +17,7 @@ from impl.kernel.irq.irq import (
     IRQD_SETAFFINITY_PENDING,
     IrqData,
     IrqDesc,
+    irq_data_get_irq_chip,
 )
 from impl.kernel.irq.irqdesc import IrqDescTable
 from impl.kernel.kernel import NUMA_NO_NODE
@@ -24,6 +27,7 @@ __all__ = [
     "irq_force_affinity",
     "irq_set_affinity",
     "irq_set_affinity_locked",
+    "irq_set_vcpu_affinity",
     "irq_setup_affinity",
     "irqd_clr_move_pending",
     "irqd_set_move_pending",
@@ -47,7 +51,7 @@ def irq_do_set_affinity(irqd: IrqData, mask: int, force: bool) -> int:
 
     What is stored is the mask asked for, also where isolation let the chip see only a part of it.
     """
-    chip = irqd.chip
+    chip = irq_data_get_irq_chip(irqd)
     if chip.irq_set_affinity is None:
         return -errno.EINVAL
     ret = chip.irq_set_affinity(irqd, _isolated(irqd, mask), force)
@@ -60,15 +64,13 @@ def irq_do_set_affinity(irqd: IrqData, mask: int, force: bool) -> int:
 def irq_set_affinity_locked(irqd: IrqData, mask: int, force: bool) -> int:
     """Change the affinity, or note the wish for later; 0 or an error of the chip.
 
-    An interrupt that is not activated only stores the mask, the effective one included.  One that
-    cannot move in process context, and one whose chip is busy, moves at its next interrupt.
+    An interrupt that is not activated only stores the mask, the effective one included (not so
+    under N16).  One that cannot move in process context, and one whose chip is busy, moves at its
+    next interrupt.
     """
-    if irqd.chip.irq_set_affinity is None:
+    if irq_data_get_irq_chip(irqd).irq_set_affinity is None:
         return -errno.EINVAL
-    if irqd.test(IRQD_AFFINITY_ON_ACTIVATE) and not irqd.test(IRQD_ACTIVATED):
-        irqd.common.effective_affinity = mask
-        _store_affinity(irqd, mask, mask)
-        irqd.set(IRQD_AFFINITY_SET)
+    if _irq_set_affinity_deactivated(irqd, mask):
         return 0
     ret = 0
     if irqd.test(IRQD_MOVE_PCNTXT) and not irqd.test(IRQD_SETAFFINITY_PENDING):
@@ -89,6 +91,22 @@ def irq_force_affinity(table: IrqDescTable, irq: int, mask: int) -> int:
     return _irq_set_affinity(table, irq, mask, True)
 
 
+def irq_set_vcpu_affinity(table: IrqDescTable, irq: int, vcpu_info: Any) -> int:
+    """Post the interrupt to a virtual CPU by the first chip, from the outermost on, that can.
+
+    The chip's result; -EINVAL without a descriptor, -ENOSYS if no chip can.
+    """
+    desc = table.irq_to_desc(irq)
+    if desc is None:
+        return -errno.EINVAL
+    level: IrqData | None = desc.irq_data
+    while level is not None:
+        if level.chip is not None and level.chip.irq_set_vcpu_affinity is not None:
+            return level.chip.irq_set_vcpu_affinity(level, vcpu_info)
+        level = level.parent_data
+    return -errno.ENOSYS
+
+
 def irq_setup_affinity(desc: IrqDesc) -> int:
     """Choose where a starting interrupt goes; 0 or the chip's error, 0 without a setter.
 
@@ -96,7 +114,7 @@ def irq_setup_affinity(desc: IrqDesc) -> int:
     """
     irqd, kernel = desc.irq_data, desc.kernel
     online = kernel.cpu_online_mask
-    if irqd.chip.irq_set_affinity is None:
+    if irq_data_get_irq_chip(irqd).irq_set_affinity is None:
         return 0
     chosen = kernel.irq_default_affinity
     if irqd.test(IRQD_AFFINITY_MANAGED | IRQD_AFFINITY_SET):
@@ -129,6 +147,18 @@ def _isolated(irqd: IrqData, mask: int) -> int:
         return mask
     kept = mask & kernel.housekeeping
     return kept if kept & kernel.cpu_online_mask else mask
+
+
+def _irq_set_affinity_deactivated(irqd: IrqData, mask: int) -> bool:
+    """Whether storing `mask` was all there is to do, as the next activation will look at it."""
+    if irqd.test(IRQD_ACTIVATED) or not irqd.test(IRQD_AFFINITY_ON_ACTIVATE):
+        return False
+    if Defect.N16 in irqd.desc.kernel.defects:
+        return False
+    irqd.common.effective_affinity = mask
+    _store_affinity(irqd, mask, mask)
+    irqd.set(IRQD_AFFINITY_SET)
+    return True
 
 
 def _irq_set_affinity_pending(irqd: IrqData, mask: int) -> None:

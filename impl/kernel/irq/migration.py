@@ -3,10 +3,17 @@
 
 import errno
 
-from impl.kernel.irq.irq import IRQD_IRQ_DISABLED, IRQD_SETAFFINITY_PENDING, IrqData, IrqDesc
+from impl.kernel.irq.irq import (
+    IRQD_IRQ_DISABLED,
+    IRQD_IRQ_MASKED,
+    IRQD_SETAFFINITY_PENDING,
+    IrqData,
+    IrqDesc,
+    irq_data_get_irq_chip,
+)
 from impl.kernel.irq.manage import irq_do_set_affinity, irqd_clr_move_pending, irqd_set_move_pending
 
-__all__ = ["irq_fixup_move_pending", "irq_move_irq"]
+__all__ = ["irq_fixup_move_pending", "irq_move_irq", "irq_move_masked_irq"]
 
 
 def irq_fixup_move_pending(desc: IrqDesc, force_clear: bool) -> bool:
@@ -31,13 +38,26 @@ def irq_move_irq(irqd: IrqData) -> None:
     """
     data = irqd.desc.irq_data
     if data.test(IRQD_SETAFFINITY_PENDING) and not data.test(IRQD_IRQ_DISABLED):
-        _irq_move_masked_irq(data)
+        _irq_move_irq(data)
 
 
-def _irq_move_masked_irq(data: IrqData) -> None:
+def _irq_move_irq(data: IrqData) -> None:
+    chip = irq_data_get_irq_chip(data)
+    masked = data.test(IRQD_IRQ_MASKED)
+    if not masked and chip.irq_mask is not None:
+        chip.irq_mask(data)
+    irq_move_masked_irq(data)
+    if not masked and chip.irq_unmask is not None:
+        chip.irq_unmask(data)
+
+
+def irq_move_masked_irq(data: IrqData) -> None:
+    """Carry out a pending affinity change of an interrupt whose chip is masked."""
+    if not data.test(IRQD_SETAFFINITY_PENDING):
+        return
     desc = data.desc
     irqd_clr_move_pending(data)
-    if not desc.pending_mask or data.chip.irq_set_affinity is None:
+    if not desc.pending_mask or irq_data_get_irq_chip(data).irq_set_affinity is None:
         return
     if desc.pending_mask & desc.kernel.cpu_online_mask:
         ret = irq_do_set_affinity(data, desc.pending_mask, False)

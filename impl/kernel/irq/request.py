@@ -7,9 +7,9 @@ One handler for each interrupt: sharing a line needs nothing of the layers below
 import errno
 
 from impl.kernel.irq.chip import irq_activate, irq_disable, irq_shutdown, irq_startup
-from impl.kernel.irq.irq import no_irq_chip
+from impl.kernel.irq.irq import IRQ_NOREQUEST, no_irq_chip
 from impl.kernel.irq.irqdesc import IrqDescTable
-from impl.kernel.irq.irqdomain import irq_domain_deactivate_irq
+from impl.kernel.irq.irqdomain_activate import irq_domain_deactivate_irq
 
 __all__ = ["disable_irq", "enable_irq", "free_irq", "request_irq"]
 
@@ -17,11 +17,11 @@ __all__ = ["disable_irq", "enable_irq", "free_irq", "request_irq"]
 def request_irq(table: IrqDescTable, irq: int, *, autoenable: bool = True) -> int:
     """Install a handler, activate the interrupt and, with `autoenable`, start it.
 
-    -EINVAL: no descriptor.  -ENOSYS: no chip.  -EBUSY: it has a handler.  Else 0 or the error of
-    the activation, after which no handler is installed.
+    -EINVAL: no descriptor, or one that nobody may request.  -ENOSYS: no chip.  -EBUSY: it has a
+    handler.  Else 0 or the error of the activation, after which no handler is installed.
     """
     desc = table.irq_to_desc(irq)
-    if desc is None:
+    if desc is None or desc.status & IRQ_NOREQUEST:
         return -errno.EINVAL
     if desc.irq_data.chip is no_irq_chip:
         return -errno.ENOSYS
