@@ -29,7 +29,7 @@ from impl.kernel.irq.irq import (
     IRQD_SETAFFINITY_PENDING,
     IrqDesc,
 )
-from impl.kernel.irq.matrix import Cpumap
+from impl.kernel.irq.matrix_rows import Cpumap
 from impl.vector_machine import VectorMachine
 from proofs.layers import Names
 from spec.partial import ANY, Store

@@ -13,12 +13,13 @@ import errno
 from dataclasses import dataclass
 
 from impl.defects import Defect
+from impl.kernel.bitmap import lowest_zero
 from impl.kernel.cpumask import for_each_cpu
+from impl.kernel.irq.matrix_rows import CpuChoice, Cpumap
 from impl.kernel.kernel import Kernel, KernelBug
 
 __all__ = [
     "IRQ_MATRIX_BITS",
-    "Cpumap",
     "IrqMatrix",
     "irq_alloc_matrix",
     "irq_matrix_alloc",
@@ -40,29 +41,15 @@ __all__ = [
 IRQ_MATRIX_BITS = 256
 
 _U32 = 0xFFFFFFFF
-_UINT_MAX = _U32
 _NO_CPU = -1
-
-
-@dataclass(slots=True)
-class Cpumap:
-    """One CPU's row: counters in bits of the row, and the two bitmaps (struct cpumap)."""
-
-    available: int = 0
-    allocated: int = 0
-    managed: int = 0
-    managed_allocated: int = 0
-    initialized: bool = False
-    online: bool = False
-    alloc_map: int = 0
-    managed_map: int = 0
 
 
 @dataclass(slots=True)
 class IrqMatrix:
     """The matrix: geometry, global counters, the system bitmap, the rows (struct irq_matrix).
 
-    Bits are searched in [alloc_start, alloc_end).
+    Bits are searched in [alloc_start, alloc_end).  `choice` follows what the functions of this file
+    do to the rows; whoever else changes one calls its forget().
     """
 
     kernel: Kernel
@@ -71,6 +58,7 @@ class IrqMatrix:
     alloc_end: int
     alloc_size: int
     maps: tuple[Cpumap, ...]
+    choice: CpuChoice
     global_available: int = 0
     global_reserved: int = 0
     systembits_inalloc: int = 0
@@ -86,7 +74,8 @@ def irq_alloc_matrix(
     if matrix_bits > IRQ_MATRIX_BITS:
         return None
     maps = tuple(Cpumap() for _ in range(kernel.nr_cpu_ids))
-    return IrqMatrix(kernel, matrix_bits, alloc_start, alloc_end, alloc_end - alloc_start, maps)
+    alloc_size = alloc_end - alloc_start
+    return IrqMatrix(kernel, matrix_bits, alloc_start, alloc_end, alloc_size, maps, CpuChoice(maps))
 
 
 def irq_matrix_online(m: IrqMatrix) -> None:
@@ -102,6 +91,7 @@ def irq_matrix_online(m: IrqMatrix) -> None:
         cm.initialized = True
     m.global_available = (m.global_available + cm.available) & _U32
     cm.online = True
+    m.choice.online(m.kernel.this_cpu)
     m.online_maps += 1
     _trace_global(m, "irq_matrix_online")
 
@@ -110,6 +100,8 @@ def irq_matrix_offline(m: IrqMatrix) -> None:
     """Take this CPU's row offline; its bits and its counters stay as they are."""
     cm = _this_map(m)
     m.global_available = (m.global_available - cm.available) & _U32
+    if cm.online:
+        m.choice.offline(m.kernel.this_cpu)
     cm.online = False
     m.online_maps = (m.online_maps - 1) & _U32
     _trace_global(m, "irq_matrix_offline")
@@ -153,7 +145,7 @@ def irq_matrix_reserve_managed(m: IrqMatrix, msk: int) -> int:
             irq_matrix_remove_managed(m, msk & ((1 << cpu) - 1))
             return -errno.ENOSPC
         cm.managed = (cm.managed + 1) & _U32
-        _account_managed(m, cm, -1)
+        _account_managed(m, cpu, -1)
         _trace_cpu(m, "irq_matrix_reserve_managed", bit, cpu, cm)
     return 0
 
@@ -174,7 +166,7 @@ def irq_matrix_remove_managed(m: IrqMatrix, msk: int) -> None:
             continue
         cm.managed_map &= ~(1 << bit)
         cm.managed = (cm.managed - 1) & _U32
-        _account_managed(m, cm, 1)
+        _account_managed(m, cpu, 1)
         _trace_cpu(m, "irq_matrix_remove_managed", bit, cpu, cm)
 
 
@@ -195,7 +187,7 @@ def irq_matrix_alloc_managed(m: IrqMatrix, msk: int) -> tuple[int, int]:
         return -errno.ENOSPC, _NO_CPU
     cm.alloc_map |= 1 << bit
     cm.allocated = (cm.allocated + 1) & _U32
-    cm.managed_allocated = (cm.managed_allocated + 1) & _U32
+    _add_managed_allocated(m, cpu, 1)
     m.total_allocated = (m.total_allocated + 1) & _U32
     _trace_cpu(m, "irq_matrix_alloc_managed", bit, cpu, cm)
     return bit, cpu
@@ -213,7 +205,7 @@ def irq_matrix_assign(m: IrqMatrix, bit: int) -> None:
     cm.alloc_map |= 1 << bit
     cm.allocated = (cm.allocated + 1) & _U32
     m.total_allocated = (m.total_allocated + 1) & _U32
-    cm.available = (cm.available - 1) & _U32
+    _add_available(m, m.kernel.this_cpu, -1)
     m.global_available = (m.global_available - 1) & _U32
     _trace_cpu(m, "irq_matrix_assign", bit, m.kernel.this_cpu, cm)
 
@@ -247,7 +239,7 @@ def irq_matrix_alloc(m: IrqMatrix, msk: int, reserved: bool) -> tuple[int, int]:
     if bit >= m.alloc_end:
         return -errno.ENOSPC, _NO_CPU
     cm.allocated = (cm.allocated + 1) & _U32
-    cm.available = (cm.available - 1) & _U32
+    _add_available(m, cpu, -1)
     m.total_allocated = (m.total_allocated + 1) & _U32
     m.global_available = (m.global_available - 1) & _U32
     if reserved:
@@ -273,11 +265,11 @@ def irq_matrix_free(m: IrqMatrix, cpu: int, bit: int, managed: bool) -> None:
     cm.alloc_map &= ~(1 << bit)
     cm.allocated = (cm.allocated - 1) & _U32
     if managed:
-        cm.managed_allocated = (cm.managed_allocated - 1) & _U32
+        _add_managed_allocated(m, cpu, -1)
     if cm.online or Defect.MX_D2 not in defects:
         m.total_allocated = (m.total_allocated - 1) & _U32
     if not managed:
-        cm.available = (cm.available + 1) & _U32
+        _add_available(m, cpu, 1)
         if cm.online:
             m.global_available = (m.global_available + 1) & _U32
     _trace_cpu(m, "irq_matrix_free", bit, cpu, cm)
@@ -306,15 +298,14 @@ def _this_map(m: IrqMatrix) -> Cpumap:
 
 def _matrix_alloc_area(m: IrqMatrix, cm: Cpumap, managed: bool) -> int:
     """Mark the lowest bit free of every use; a value behind alloc_end if there is none."""
-    taken = (cm.managed_map | m.system_map | cm.alloc_map) >> m.alloc_start
-    lowest = ~taken & (taken + 1)
-    if lowest >> m.alloc_size:
+    bit = lowest_zero(cm.managed_map | m.system_map | cm.alloc_map, m.alloc_start)
+    if bit >= m.alloc_end:
         return m.alloc_end + 1
     if managed:
-        cm.managed_map |= lowest << m.alloc_start
+        cm.managed_map |= 1 << bit
     else:
-        cm.alloc_map |= lowest << m.alloc_start
-    return m.alloc_start + lowest.bit_length() - 1
+        cm.alloc_map |= 1 << bit
+    return bit
 
 
 def _lowest_idle_managed_bit(m: IrqMatrix, cm: Cpumap) -> int:
@@ -326,32 +317,37 @@ def _lowest_idle_managed_bit(m: IrqMatrix, cm: Cpumap) -> int:
 def _matrix_find_best_cpu(m: IrqMatrix, msk: int) -> int:
     """Most available wins; of equals the lowest CPU."""
     m.kernel.trace.emit("search", "matrix_find_best_cpu", m.kernel.this_cpu, mask=msk)
-    best_cpu, maxavl = _NO_CPU, 0
-    for cpu in for_each_cpu(msk):
-        cm = m.maps[cpu]
-        if cm.online and cm.available > maxavl:
-            best_cpu, maxavl = cpu, cm.available
-    return best_cpu
+    return m.choice.most_available(msk)
 
 
 def _matrix_find_best_cpu_managed(m: IrqMatrix, msk: int) -> int:
     """Fewest managed bits in use wins; of equals the highest CPU."""
     m.kernel.trace.emit("search", "matrix_find_best_cpu_managed", m.kernel.this_cpu, mask=msk)
-    best_cpu, allocated = _NO_CPU, _UINT_MAX
-    for cpu in for_each_cpu(msk):
-        cm = m.maps[cpu]
-        if cm.online and cm.managed_allocated <= allocated:
-            best_cpu, allocated = cpu, cm.managed_allocated
-    return best_cpu
+    return m.choice.fewest_managed_allocated(msk)
 
 
-def _account_managed(m: IrqMatrix, cm: Cpumap, delta: int) -> None:
+def _add_available(m: IrqMatrix, cpu: int, delta: int) -> None:
+    cm = m.maps[cpu]
+    old = cm.available
+    cm.available = (old + delta) & _U32
+    m.choice.available_changed(cpu, old)
+
+
+def _add_managed_allocated(m: IrqMatrix, cpu: int, delta: int) -> None:
+    cm = m.maps[cpu]
+    old = cm.managed_allocated
+    cm.managed_allocated = (old + delta) & _U32
+    m.choice.managed_allocated_changed(cpu, old)
+
+
+def _account_managed(m: IrqMatrix, cpu: int, delta: int) -> None:
     # A row that was never online gets its managed bits subtracted when it comes up first.
+    cm = m.maps[cpu]
     if cm.online:
-        cm.available = (cm.available + delta) & _U32
+        _add_available(m, cpu, delta)
         m.global_available = (m.global_available + delta) & _U32
     elif cm.initialized and Defect.MX_D1 not in m.kernel.defects:
-        cm.available = (cm.available + delta) & _U32
+        _add_available(m, cpu, delta)
 
 
 def _global_fields(m: IrqMatrix) -> dict[str, int]:
