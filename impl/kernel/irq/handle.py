@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from impl.kernel.irq.chip import mask_ack_irq, mask_irq
+from impl.kernel.irq.chip import mask_ack_irq, mask_irq, unmask_irq
 from impl.kernel.irq.irq import IRQD_IRQ_DISABLED, IrqDesc, irq_data_get_irq_chip
 
 __all__ = ["generic_handle_irq_desc"]
@@ -54,6 +54,15 @@ def _handle_fasteoi_irq(desc: IrqDesc) -> bool:
     return not unwanted
 
 
+def _handle_level_irq(desc: IrqDesc) -> bool:
+    """Mask and acknowledge, then handle and unmask; what nobody wants stays masked."""
+    mask_ack_irq(desc)
+    if _unwanted(desc):
+        return False
+    unmask_irq(desc)
+    return True
+
+
 def _handle_percpu_irq(desc: IrqDesc) -> bool:
     """Acknowledge on both sides of the driver's handler, and mask never."""
     _ack(desc)
@@ -70,5 +79,6 @@ def _handle_bad_irq(desc: IrqDesc) -> bool:
 _FLOW_HANDLERS: Final[Mapping[str, Callable[[IrqDesc], bool]]] = {
     "edge": _handle_edge_irq,
     "fasteoi": _handle_fasteoi_irq,
+    "level": _handle_level_irq,
     "percpu": _handle_percpu_irq,
 }

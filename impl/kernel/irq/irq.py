@@ -34,6 +34,7 @@ __all__ = [
     "IRQD_SINGLE_TARGET",
     "IRQ_LEVEL",
     "IRQ_NOREQUEST",
+    "IRQ_NO_BALANCING",
     "IRQ_SET_MASK_OK",
     "IRQ_SET_MASK_OK_DONE",
     "IRQ_SET_MASK_OK_NOCOPY",
@@ -58,6 +59,9 @@ IRQ_LEVEL = 1 << 8
 
 IRQ_NOREQUEST = 1 << 11
 """A status bit of a descriptor: nobody may request the interrupt."""
+
+IRQ_NO_BALANCING = 1 << 13
+"""A status bit of a descriptor: the interrupt stays where its allocation put it."""
 
 
 class IRQD(enum.Flag):

@@ -6,6 +6,7 @@ from typing import Any
 
 from impl.defects import Defect
 from impl.kernel.irq.irq import (
+    IRQ_NO_BALANCING,
     IRQ_SET_MASK_OK,
     IRQ_SET_MASK_OK_DONE,
     IRQ_SET_MASK_OK_NOCOPY,
@@ -108,13 +109,14 @@ def irq_set_vcpu_affinity(table: IrqDescTable, irq: int, vcpu_info: Any) -> int:
 
 
 def irq_setup_affinity(desc: IrqDesc) -> int:
-    """Choose where a starting interrupt goes; 0 or the chip's error, 0 without a setter.
+    """Choose where a starting interrupt goes; 0 or the chip's error, 0 if there is no choice.
 
     A user's choice is kept while one of its CPUs is online, and forgotten otherwise.
     """
     irqd, kernel = desc.irq_data, desc.kernel
     online = kernel.cpu_online_mask
-    if irq_data_get_irq_chip(irqd).irq_set_affinity is None:
+    fixed = bool(desc.status & IRQ_NO_BALANCING)
+    if fixed or irq_data_get_irq_chip(irqd).irq_set_affinity is None:
         return 0
     chosen = kernel.irq_default_affinity
     if irqd.test(IRQD_AFFINITY_MANAGED | IRQD_AFFINITY_SET):
