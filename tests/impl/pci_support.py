@@ -3,23 +3,35 @@
 
 from collections.abc import Iterable
 
-from impl.arch.x86.irq_vectors import STANDARD_GEOMETRY, ApicMode, Geometry
+from impl.arch.x86.irq_vectors import ApicMode
 from impl.arch.x86.msidef import decode_msi_msg
 from impl.arch.x86.pci import pci_arch_init
 from impl.arch.x86.vector import ApicChipData
 from impl.arch.x86.x86_init import X86Init, X86Platform, run_apic_post_init
 from impl.defects import Defect
 from impl.drivers.pci.capability import MsiCap, MsixCap
+from impl.drivers.pci.msi import pci_enable_msi_range
+from impl.drivers.pci.msi_domain import pci_msi_create_irq_domain
 from impl.drivers.pci.pci import Pci, PciBus, PciDev
 from impl.drivers.pci.probe import pci_device_add, pci_set_bus_msi_domain
-from impl.kernel.irq.irq import IrqData, MsiMsg
+from impl.kernel.irq.chip import irq_chip_ack_parent
+from impl.kernel.irq.irq import IrqChip, IrqData, IrqDomain, IrqDomainOps, MsiMsg
+from impl.kernel.irq.irqdomain import irq_domain_create_tree
+from impl.kernel.irq.irqdomain_hierarchy import irq_domain_set_info
+from impl.kernel.irq.msi import (
+    MSI_FLAG_MULTI_PCI_MSI,
+    MSI_FLAG_PCI_MSIX,
+    MSI_FLAG_USE_DEF_CHIP_OPS,
+    MSI_FLAG_USE_DEF_DOM_OPS,
+    MsiDomainInfo,
+)
 from impl.trace import Event, Trace
 from impl.vector_machine import VectorMachine
 
-__all__ = ["CapturedWrites", "PciMachine"]
+__all__ = ["CapturedWrites", "PciMachine", "block_domain", "with_block"]
 
 
-class PciMachine:
+class PciMachine(VectorMachine):
     """All CPUs are up; `device` adds devices to the root bus unless told otherwise."""
 
     def __init__(
@@ -33,25 +45,15 @@ class PciMachine:
         irq_hw_number_bits: int = 64,
         disable_apic: bool = False,
         apic: ApicMode | None = None,
-        geometry: Geometry = STANDARD_GEOMETRY,
-        nr_legacy_irqs: int = 16,
         trace: Trace | None = None,
     ) -> None:
-        self.vector_machine = VectorMachine(
+        super().__init__(
             nr_cpus,
             defects=frozenset(defects),
             disable_apic=disable_apic,
             apic=apic,
-            geometry=geometry,
-            nr_legacy_irqs=nr_legacy_irqs,
             trace=trace,
         )
-        self.vectors = self.vector_machine.vectors
-        self.kernel = self.vector_machine.kernel
-        self.irqs = self.vector_machine.irqs
-        self.matrix = self.vector_machine.matrix
-        self.trace = self.kernel.trace
-        self.domains = self.vectors.x86_vector_domain.domains
         self.x86 = X86Platform(self.domains, self.vectors, x86_init)
         self.pci = Pci(
             self.domains,
@@ -61,7 +63,7 @@ class PciMachine:
         )
         run_apic_post_init(self.x86)
         for cpu in range(1, nr_cpus):
-            assert self.vector_machine.cpu_up(cpu) == 0
+            assert self.cpu_up(cpu) == 0
         self.kernel.this_cpu = 0
         pci_arch_init(self.x86, self.pci)
         self.root = self.bus(0)
@@ -121,7 +123,7 @@ class PciMachine:
         return self.irqs.descs[irq].irq_data
 
     def vector_level(self, irq: int) -> ApicChipData:
-        apicd = self.vector_machine.chip_data(irq)
+        apicd = self.chip_data(irq)
         assert apicd is not None
         return apicd
 
@@ -130,11 +132,52 @@ class PciMachine:
         x2apic = self.vectors.apic is ApicMode.X2APIC_CLUSTER
         return decode_msi_msg(msg.address_lo, msg.address_hi, msg.data, x2apic=x2apic)
 
-    def request(self, irq: int) -> int:
-        return self.vector_machine.request_irq(irq)
 
-    def free(self, irq: int) -> int:
-        return self.vector_machine.free_irq(irq)
+class Remapper:
+    """A parent that gives blocks of consecutive irqs, as a remapping unit does, and composes."""
+
+    def __init__(self, m: PciMachine) -> None:
+        self.m = m
+        self.chip = IrqChip(
+            "TEST-IR",
+            irq_ack=lambda irqd: None,
+            irq_set_affinity=lambda irqd, mask, force: 2,
+            irq_compose_msi_msg=lambda irqd: MsiMsg(0xFEE00018, 0, irqd.hwirq & 0xFF),
+        )
+        ops = IrqDomainOps(alloc=self._alloc, free=lambda domain, virq, n: None)
+        self.domain = irq_domain_create_tree(m.domains, None, ops)
+        assert self.domain is not None
+
+    def _alloc(self, domain: IrqDomain, virq: int, n: int, arg: object) -> int:
+        for irq in range(virq, virq + n):
+            irq_domain_set_info(self.m.domains, domain, irq, irq, self.chip, None, "edge", None)
+        return 0
+
+
+def block_domain(m: PciMachine, *flags: int) -> IrqDomain:
+    """A PCI/MSI domain that can give blocks."""
+    info = MsiDomainInfo(
+        flags=MSI_FLAG_USE_DEF_DOM_OPS
+        | MSI_FLAG_USE_DEF_CHIP_OPS
+        | MSI_FLAG_MULTI_PCI_MSI
+        | MSI_FLAG_PCI_MSIX
+        | sum(flags),
+        chip=IrqChip("TEST-PCI-MSI", irq_ack=irq_chip_ack_parent),
+    )
+    domain = pci_msi_create_irq_domain(m.domains, None, info, Remapper(m).domain)
+    assert domain is not None
+    return domain
+
+
+def with_block(
+    m: PciMachine, nvec: int, *, maskbit: bool = True, is_64: bool = True
+) -> tuple[PciDev, MsiCap]:
+    """A device with `nvec` MSI vectors of such a domain."""
+    cap = MsiCap(5, maskbit=maskbit, is_64=is_64)
+    dev = m.device(msi=cap)
+    dev.msi_domain = block_domain(m)
+    assert pci_enable_msi_range(dev, nvec, nvec) == nvec
+    return dev, cap
 
 
 class CapturedWrites:

@@ -42,9 +42,9 @@ from tests.impl.support import events_of, mask, names
 ENABLED = PCI_MSIX_FLAGS_ENABLE
 
 
-def enabled(m: PciMachine, nvec: int, **device: int) -> tuple[PciDev, MsixCap]:
+def enabled(m: PciMachine, nvec: int) -> tuple[PciDev, MsixCap]:
     """A device with `nvec` MSI-X vectors, none requested."""
-    dev = m.device(msix=nvec, **device)
+    dev = m.device(msix=nvec)
     assert pci_enable_msix_range(dev, None, nvec, nvec) == nvec
     assert dev.msix_cap is not None
     return dev, dev.msix_cap
@@ -63,7 +63,7 @@ def test_pci_3_every_descriptor_has_an_irq_and_an_entry_of_its_own() -> None:
     irqs = [desc.irq for desc in dev.msi_list]
     assert 0 not in irqs and len(set(irqs)) == 5
     assert dev.msi_irq_groups == tuple(irqs) == tuple(pci_irq_vector(dev, k) for k in range(5))
-    warned = events_of(m.vector_machine, lambda: pci_irq_vector(dev, 5))
+    warned = events_of(m, lambda: pci_irq_vector(dev, 5))
     assert (names(warned), pci_irq_vector(dev, 5)) == (["WARN"], -errno.EINVAL)
 
 
@@ -95,8 +95,8 @@ def test_pci_5_a_table_that_is_too_small_answers_its_size() -> None:
 def test_pci_5_what_got_an_irq_is_tried_again_alone(got: int) -> None:
     m = PciMachine()
     dev = m.device(msix=4)
-    m.vector_machine.fail_next("alloc_desc", got + 1)
-    events = events_of(m.vector_machine, lambda: pci_enable_msix_range(dev, None, 1, 4))
+    m.fail_next("alloc_desc", got + 1)
+    events = events_of(m, lambda: pci_enable_msix_range(dev, None, 1, 4))
     assert names(events).count("alloc_msi_entry") == 4 + got
     assert len(dev.msi_list) == got
     assert m.matrix.global_reserved == got
@@ -122,7 +122,7 @@ def test_pci_6_x_4_a_failure_at_any_allocation_leaves_nothing(site: str, affinit
     nvec = 2 if affinity else 3  # no more than CPUs can be spread
     nth = 1
     while True:
-        m.vector_machine.fail_next(site, nth)
+        m.fail_next(site, nth)
         ret = pci_alloc_irq_vectors_affinity(dev, nvec, nvec, wanted)
         if ret == nvec:
             break
@@ -140,7 +140,7 @@ def test_pci_6_x_4_a_failure_at_any_allocation_leaves_nothing(site: str, affinit
 def test_pci_6_the_address_is_verified_before_msi_x_is_enabled() -> None:
     m = PciMachine(17, apic=ApicMode.X2APIC_CLUSTER)
     for cpu in range(16):
-        assert m.vector_machine.cpu_down(cpu) == 0
+        assert m.cpu_down(cpu) == 0
     before = m.footprint()
     dev = m.device(msix=1, no_64bit_msi=True)
     assert pci_enable_msix_range(dev, None, 1, 1) == -errno.EIO
@@ -153,7 +153,7 @@ def test_pci_7_every_entry_is_masked_until_it_is_requested() -> None:
     dev, cap = enabled(m, 3)
     assert [cap.masked(k) for k in range(3)] == [True] * 3
     irq = pci_irq_vector(dev, 1)
-    assert m.request(irq) == 0
+    assert m.request_irq(irq) == 0
     assert [desc.masked for desc in dev.msi_list] == [1, 0, 1]
     assert [int(cap.masked(k)) for k in range(3)] == [1, 0, 1]
     assert pci_signal(dev, 0) is None
@@ -161,7 +161,7 @@ def test_pci_7_every_entry_is_masked_until_it_is_requested() -> None:
     assert message is not None
     apicd = m.vector_level(irq)
     assert m.target(message) == (1 << apicd.cpu, apicd.vector)
-    assert m.free(irq) == 0
+    assert m.free_irq(irq) == 0
     pci_disable_msix(dev)
     assert flags(cap) == 0 and all(cap.masked(k) for k in range(3))
 
@@ -169,7 +169,7 @@ def test_pci_7_every_entry_is_masked_until_it_is_requested() -> None:
 def test_pci_8_a_reset_device_gets_its_table_back() -> None:
     m = PciMachine()
     dev, cap = enabled(m, 3)
-    assert m.request(pci_irq_vector(dev, 2)) == 0
+    assert m.request_irq(pci_irq_vector(dev, 2)) == 0
     table = {nr: list(entry) for nr, entry in cap.table.items()}
     pci_reset_function(dev)
     assert cap.table == {} and flags(cap) == 0
@@ -197,7 +197,7 @@ def test_virtual_entries_have_irqs_but_no_registers() -> None:
     assert [desc.msi_attrib.is_virtual for desc in dev.msi_list] == [False, False, True, True]
     assert [desc.masked for desc in dev.msi_list] == [1, 1, 0, 0]
     irq = pci_irq_vector(dev, 3)
-    events = events_of(m.vector_machine, lambda: m.request(irq))
+    events = events_of(m, lambda: m.request_irq(irq))
     written = [event for event in events if event.name == "pci_write_msi_msg"]
     assert [event.fields["reached"] for event in written] == [0, 0]
     assert not [event for event in events if event.system == "pci_regs"]
@@ -232,9 +232,7 @@ def test_the_arguments_of_a_range() -> None:
     assert (pci_msix_vec_count(dev), pci_msix_vec_count(m.device())) == (2, -errno.EINVAL)
     assert pci_enable_msix_range(dev, None, 1, 2) == 2
     result: list[int] = []
-    events = events_of(
-        m.vector_machine, lambda: result.append(pci_enable_msix_range(dev, None, 1, 2))
-    )
+    events = events_of(m, lambda: result.append(pci_enable_msix_range(dev, None, 1, 2)))
     assert (result, names(events)) == ([-errno.EINVAL], ["WARN"])
     off = m.device(msix=1)
     pci_set_power_state(off, PciPower.D2)
