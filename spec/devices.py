@@ -9,13 +9,11 @@ mapped, and lets msi_init store it (sections 8.4 and 8.5).
 from __future__ import annotations
 
 from spec.language import Layer
-from spec.routing import DOMAIN
-from spec.sorts import IRQ
+from spec.sorts import DOMAIN, HWIRQ, IRQ
 from spec.state import State
 from spec.terms import FALSE, Option, Sort, Term, and_, forall, implies, ite, none
 
 UNIT = Sort("Unit")
-HWIRQ = Sort("Hwirq")
 
 devices = Layer("devices", (IRQ, DOMAIN, UNIT, HWIRQ))
 

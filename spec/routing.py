@@ -11,12 +11,13 @@ A device is *settled* once nothing will change its domain any more; drivers come
 from __future__ import annotations
 
 from spec.boot import MODE, STEP, boot, overrides, routed_mode, set_up
+from spec.sorts import DOMAIN
 from spec.state import State
 from spec.terms import Enum, Option, Sort, Term, and_, exists, forall, implies, ite, none, or_
 
 DEVICE = Sort("Device")
 BUS = Sort("Bus")
-DOMAIN = Sort("Domain")
+
 
 TOKEN = Enum("Token", ("ANY", "PCI_MSI", "VMD_MSI"))
 """The bus tokens of the domains that a PCI device can have."""
