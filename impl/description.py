@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from impl.arch.x86.apic import ApicIntrMode
 from impl.arch.x86.irq_vectors import (
     STANDARD_GEOMETRY,
     STANDARD_SYSTEM_VECTORS,
@@ -44,13 +45,7 @@ MACHINES = Path(__file__).parent / "machines"
 """Where the descriptions are that come with the project."""
 
 _PLATFORMS = ("native",)
-_INTERRUPT_MODES = (
-    "symmetric-io",
-    "symmetric-io-no-routing",
-    "virtual-wire",
-    "virtual-wire-no-config",
-    "pic",
-)
+_INTERRUPT_MODES = {mode.name.lower().replace("_", "-"): mode for mode in ApicIntrMode}
 _APIC_MODES = {mode.value.replace(" ", "-"): mode for mode in ApicMode}
 _IOAPIC_TYPES = ("legacy", "strict", "dynamic", "invalid")
 _TRIGGERS = ("conforming", "edge", "level")
@@ -76,11 +71,10 @@ _T = TypeVar("_T")
 class MachineDescription:
     """A machine.
 
-    `platform` is "native".  `interrupt_mode` is how the interrupts of the PIC reach the CPUs:
-    "symmetric-io" (through the IO-APICs), "symmetric-io-no-routing", "virtual-wire",
-    "virtual-wire-no-config" or "pic".  `legacy_irqs` is the number of irqs of the PIC, 0 without
-    one.  `timer` says that boot code uses irq 0 before the IO-APICs are set up.  `disable_apic`
-    turns the local APICs off.
+    `platform` is "native".  `interrupt_mode` is an impl.arch.x86.apic.ApicIntrMode, written
+    "symmetric-io" (the default) and so on.  `legacy_irqs` is the number of irqs of the PIC, 0
+    without one.  `timer` says that boot code uses irq 0 before the IO-APICs are set up.
+    `disable_apic` turns the local APICs off, and leaves the mode "pic" alone.
 
     [cpus] has `count`, `apic` ("flat", "physical", "x2apic-cluster"; flat up to eight CPUs,
     physical above them) and the nodes: `nodes`, their number, with equal shares of the CPUs in
@@ -93,7 +87,7 @@ class MachineDescription:
     nodes: tuple[int, ...]
     apic: ApicMode
     platform: str = "native"
-    interrupt_mode: str = "symmetric-io"
+    interrupt_mode: ApicIntrMode = ApicIntrMode.SYMMETRIC_IO
     legacy_irqs: int = _PIC_IRQS
     timer: bool = True
     disable_apic: bool = False
@@ -170,18 +164,29 @@ def _read_machine(top: Entry) -> MachineDescription:
     nodes, apic = _read_cpus(cpus)
     legacy_irqs = top.integer("legacy_irqs", 0, _PIC_IRQS, _PIC_IRQS)
     geometry, system_vectors = _read_geometry(top, legacy_irqs)
+    disable_apic = top.boolean("disable_apic", False)
     return MachineDescription(
         name=top.text("name"),
         nodes=nodes,
         apic=apic,
         platform=top.choice("platform", _PLATFORMS),
-        interrupt_mode=top.choice("interrupt_mode", _INTERRUPT_MODES, _INTERRUPT_MODES[0]),
+        interrupt_mode=_read_interrupt_mode(top, disable_apic),
         legacy_irqs=legacy_irqs,
         timer=top.boolean("timer", legacy_irqs > 0),
-        disable_apic=top.boolean("disable_apic", False),
+        disable_apic=disable_apic,
         geometry=geometry,
         system_vectors=system_vectors,
     )
+
+
+def _read_interrupt_mode(top: Entry, disable_apic: bool) -> ApicIntrMode:
+    name = top.choice(
+        "interrupt_mode", tuple(_INTERRUPT_MODES), "pic" if disable_apic else "symmetric-io"
+    )
+    mode = _INTERRUPT_MODES[name]
+    if disable_apic and mode is not ApicIntrMode.PIC:
+        raise top.error(f"disable_apic leaves no interrupt_mode {name!r}", "disable_apic")
+    return mode
 
 
 def _read_cpus(entry: Entry) -> tuple[tuple[int, ...], ApicMode]:

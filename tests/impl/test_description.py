@@ -107,8 +107,12 @@ MISTAKES = {
     "unknown section": (HEAD + "[hpets]\n", "m.toml:5: error: machine: unknown key 'hpets'"),
     "interrupt mode": (
         'interrupt_mode = "apic"\n' + HEAD,
-        "m.toml:1: error: machine: interrupt_mode is 'apic', not one of symmetric-io, "
-        "symmetric-io-no-routing, virtual-wire, virtual-wire-no-config, pic",
+        "m.toml:1: error: machine: interrupt_mode is 'apic', not one of pic, virtual-wire, "
+        "virtual-wire-no-config, symmetric-io, symmetric-io-no-routing",
+    ),
+    "interrupt mode without APIC": (
+        'disable_apic = true\ninterrupt_mode = "virtual-wire"\n' + HEAD,
+        "m.toml:1: error: machine: disable_apic leaves no interrupt_mode 'virtual-wire'",
     ),
     "section is no list": (HEAD + "[hpet]\n", "m.toml:5: error: machine: hpet is {}, not a list"),
     "list of numbers": (
