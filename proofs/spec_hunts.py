@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proofs.explorer import Exploration, Limit, explore
+from proofs.scopes import domains
 from spec.scope import Scope
-from spec.stack import vectors
+from spec.stack import MODELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,13 @@ class SpecHunt:
     scope: Scope
     invariant: str
     steps: int
+    layer: str = "vectors"
 
 
-def _row(switches: str, scope: Scope, invariant: str, steps: int) -> SpecHunt:
-    return SpecHunt(frozenset(switches.split()), scope, invariant, steps)
+def _row(
+    switches: str, scope: Scope, invariant: str, steps: int, layer: str = "vectors"
+) -> SpecHunt:
+    return SpecHunt(frozenset(switches.split()), scope, invariant, steps, layer)
 
 
 _TINY = Scope.of(2, 1, 1)
@@ -44,6 +48,8 @@ _ONE_BEYOND = Scope(
 )
 """The second vector is the first number that is no bit of the matrix."""
 
+_LEGACY = domains(1, 1, 1, legacy=frozenset({0}))
+
 SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "H1": _row("H1", Scope.of(2, 2, 1), "VEC-10", 7),
     "H2": _row("H2", _TINY, "VEC-12", 6),
@@ -57,6 +63,9 @@ SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "MX-D2": _row("MX-D2 H2", _TINY, "MX-9", 6),
     "MX-D3": _row("MX-D3 E0", Scope.of(1, 1, 1), "MX-3", 2),
     "MX-D4": _row("MX-D4", _ONE_BEYOND, "MX-1", 1),
+    "U": _row("U", domains(2, 1, 1), "DOM-5", 3, "hierarchy"),
+    "DOM-realloc": _row("DOM-realloc", _LEGACY, "DOM-7", 3, "hierarchy"),
+    "DOM-trim": _row("DOM-trim", domains(1, 1, 1), "DOM-7", 2, "hierarchy"),
 }
 """For each switch the invariant that the dossier names, and the length of the shortest run. E0 has
 no row: where the matrix has its fix, a double free changes nothing. Nor has H9, which the hunts of
@@ -66,10 +75,11 @@ the implementation find: the specification lets no walk look at the effective ma
 def hunt(name: str, limit: Limit | None = None) -> Exploration:
     """Search for the shortest run that breaks the row's invariant; KeyError for an unknown name."""
     row = SPEC_HUNTS[name]
-    model = vectors.build(row.switches)
+    model = MODELS[row.layer].build(row.switches)
     return explore(model, row.scope, invariants=(row.invariant,), limit=limit)
 
 
 def control(name: str, limit: Limit | None = None) -> Exploration:
     """The same search with every switch off, for every invariant."""
-    return explore(vectors.build(), SPEC_HUNTS[name].scope, limit=limit)
+    row = SPEC_HUNTS[name]
+    return explore(MODELS[row.layer].build(), row.scope, limit=limit)

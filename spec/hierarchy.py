@@ -19,7 +19,7 @@ from __future__ import annotations
 from spec.language import Layer
 from spec.sorts import DOMAIN, FWNODE, HWIRQ, IRQ, TOKEN
 from spec.state import State
-from spec.terms import Enum, Int, Option, Term, and_, count, forall, implies, none, or_
+from spec.terms import Enum, Int, Option, Term, and_, count, exists, forall, implies, none, or_
 
 WALK = Enum(
     "Walk",
@@ -40,7 +40,8 @@ hierarchy.field("linear", DOMAIN, rigid=True, doc="the reverse map is a table, n
 hierarchy.field("fwnode", DOMAIN, type=Option(FWNODE), rigid=True, doc="domain.fwnode")
 
 hierarchy.field("desc", IRQ, doc="the descriptor exists")
-hierarchy.field("kept", IRQ, doc="boot made the descriptor, and no domain has taken it over yet")
+hierarchy.field("kept", IRQ, doc="boot has made the descriptor")
+hierarchy.field("taken", IRQ, DOMAIN, doc="the domain has taken over the descriptor that boot made")
 hierarchy.field("activated", IRQ, doc="IRQD_ACTIVATED")
 hierarchy.field("started", IRQ, doc="IRQD_IRQ_STARTED")
 
@@ -94,6 +95,11 @@ def unmapped(s: State, i: Term) -> Term:
 def inwards(s: State, d: Term, e: Term) -> Term:
     """e is an ancestor of d, and not d itself."""
     return s.above[d, e] & ~(d == e)
+
+
+def is_taken(s: State, i: Term) -> Term:
+    """Some domain has taken over the descriptor that boot made."""
+    return exists(DOMAIN, lambda d: s.taken[i, d])
 
 
 def at_rest(s: State, i: Term) -> Term:
@@ -302,13 +308,16 @@ def dom_atomic(s: State) -> Term:
         anything = or_(
             set_up(s, i, d), s.mapped[i, d], s.pushed[i, d], s.active[i, d], s.done[i, d]
         )
-        return implies(anything, s.level[i, d])
+        return and_(
+            implies(anything, s.level[i, d]),
+            implies(s.taken[i, d], s.kept[i] & s.desc[i]),
+        )
 
     def of_irq(i: Term) -> Term:
         return and_(
-            implies(or_(has_chain(s, i), s.kept[i], s.activated[i], s.started[i]), s.desc[i]),
+            implies(or_(has_chain(s, i), s.activated[i], s.started[i]), s.desc[i]),
+            implies(s.kept[i] & ~is_taken(s, i), s.desc[i]),
             implies(or_(s.trimmed[i], s.apart[i], ~at_rest(s, i)), has_chain(s, i)),
-            implies(s.kept[i], s.legacy[i] & unmapped(s, i)),
         )
 
     return forall(IRQ, DOMAIN, of_level) & forall(IRQ, of_irq)

@@ -15,6 +15,7 @@ from spec.hierarchy import (
     has_chain,
     hierarchy,
     inwards,
+    is_taken,
     rising,
     set_up,
     unmapped,
@@ -86,6 +87,8 @@ def irq_alloc_descs(s: State, irq: Term) -> None:
     s.require(~s.desc[irq])
     s.desc[irq] = True
     s.kept[irq] = s.legacy[irq]
+    with s.each(DOMAIN, "d") as d:
+        s.taken[irq, d] = False
 
 
 @hierarchy.action(irq=IRQ)
@@ -94,8 +97,10 @@ def irq_free_descs(s: State, irq: Term) -> None:
     (DOM-realloc)."""
     s.require(s.desc[irq], ~has_chain(s, irq))
     if not s.on("DOM-realloc"):
-        s.require(~s.kept[irq])
+        s.require(implies(s.kept[irq], is_taken(s, irq)))
         s.kept[irq] = False
+        with s.each(DOMAIN, "d") as d:
+            s.taken[irq, d] = False
     s.desc[irq] = False
     s.activated[irq] = False
     s.started[irq] = False
@@ -181,8 +186,8 @@ def irq_domain_set_mapping(s: State, irq: Term, domain: Term, hwirq: Term) -> No
     s.require(s.level[irq, domain], ~s.mapped[irq, domain], s.hwirq[irq, domain] == hwirq)
     s.require(whole(s, irq), at_rest(s, irq))
     s.mapped[irq, domain] = True
-    s.kept[irq] = False
     with s.when(~s.pushed[irq, domain]):
+        s.taken[irq, domain] = s.kept[irq]
         s.mapcount[domain] += 1
     with s.when(s.linear[domain]):
         s.revmap[domain, hwirq] = ite(s.zero == irq, none(IRQ), irq)
@@ -207,7 +212,7 @@ def irq_domain_clear_mapping(s: State, irq: Term, domain: Term, hwirq: Term) -> 
 def irq_domain_push_irq(s: State, irq: Term, domain: Term) -> None:
     """The irq gets a level outwards of all it has; the new one is not set up yet."""
     s.require(s.live[domain], s.hierarchical[domain], has_chain(s, irq), ~s.started[irq])
-    s.require(s.parent[domain] == s.outer[irq], at_rest(s, irq))
+    s.require(~s.level[irq, domain], s.parent[domain] == s.outer[irq], at_rest(s, irq))
     s.require(forall(DOMAIN, lambda e: implies(s.level[irq, e], s.mapped[irq, e])))
     s.outer[irq] = domain
     s.level[irq, domain] = True

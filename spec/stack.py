@@ -3,14 +3,28 @@
 
 from collections.abc import Mapping
 
-from spec import hierarchy_actions, vector_actions, vector_operations, vector_theorems
+from spec import (
+    hierarchy_actions,
+    hierarchy_operations,
+    hierarchy_theorems,
+    vector_actions,
+    vector_operations,
+    vector_theorems,
+)
 from spec.hierarchy import hierarchy
 from spec.language import Layer
 from spec.vectors import vectors
 
 __all__ = ["MODELS", "PARTS", "SWITCHES", "vectors"]
 
-PARTS = (vector_actions, vector_operations, vector_theorems, hierarchy_actions)
+PARTS = (
+    vector_actions,
+    vector_operations,
+    vector_theorems,
+    hierarchy_actions,
+    hierarchy_operations,
+    hierarchy_theorems,
+)
 """The modules that declare what can happen; importing them completes the layers."""
 
 MODELS: Mapping[str, Layer] = {layer.name: layer for layer in (vectors, hierarchy)}

@@ -8,9 +8,9 @@ from proofs.explorer import explore
 from proofs.spec_hunts import SPEC_HUNTS, control, hunt
 from proofs.verdict import Verdict
 from spec.scope import Scope
-from spec.stack import SWITCHES, vectors
+from spec.stack import MODELS, SWITCHES, vectors
 
-_SHALLOW = ("MX-D3", "MX-D4", "H7", "H5")
+_SHALLOW = ("MX-D3", "MX-D4", "H7", "H5", "U", "DOM-realloc", "DOM-trim")
 """Hunts whose run is short enough for the bounded search to find within seconds."""
 
 
@@ -43,7 +43,7 @@ def test_with_the_switch_off_nothing_is_found(name: str) -> None:
 @pytest.mark.parametrize("name", _SHALLOW)
 def test_the_bounded_search_finds_a_run_of_the_same_length(name: str) -> None:
     row = SPEC_HUNTS[name]
-    found = search(vectors.build(row.switches), row.scope, row.invariant, row.steps)
+    found = search(MODELS[row.layer].build(row.switches), row.scope, row.invariant, row.steps)
     assert (found.verdict, found.depth) == (Verdict.REFUTED, row.steps)
     assert found.counterexample is not None
     assert len(found.counterexample.steps) == row.steps
