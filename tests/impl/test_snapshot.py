@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from impl.defects import Defect
+from impl.kernel.irq.irqdomain import irq_find_mapping
 from impl.kernel.kernel import KernelBug
 from impl.trace import Event
 from impl.vector_machine import VectorMachine
@@ -88,6 +89,7 @@ def test_every_field_counts() -> None:
         (d.hw_irq_cfg, ("dest_apicid", "vector")),
         (m.irqs, ("allocated_irqs", "nr_irqs")),
         (m.vectors, ("io_apic_irqs",)),
+        (m.vectors.x86_vector_domain, ("mapcount",)),
         (m.kernel, ("cpu_online_mask",)),
     ]
     before = m.snapshot()
@@ -111,6 +113,14 @@ def test_tables_lists_and_failures_count() -> None:
     m.fail_next("alloc_desc")
     assert m.snapshot() != before
     m.restore(before)
+    assert m.alloc_irqs(1) == 1
+    allocated = m.snapshot()
+    m.vectors.x86_vector_domain.revmap_tree.clear()
+    assert m.snapshot() != allocated
+    m.restore(allocated)
+    assert irq_find_mapping(m.domains, None, 1) == 1
+    m.restore(before)
+    assert irq_find_mapping(m.domains, None, 1) == 0
     assert m.snapshot() == before
     assert m.alloc_irqs(1) == 1
 

@@ -272,11 +272,15 @@ def assign_irq_vector_any_locked(v: VectorSpace, irqd: IrqData) -> int:
     CPUs.
     """
     kernel, node = v.kernel, irqd.common.node
-    masks = [irqd.common.affinity & kernel.cpu_online_mask]
-    if node != NUMA_NO_NODE:
-        nodemask = kernel.cpumask_of_node(node)
-        masks.insert(0 if Defect.N11 in kernel.defects else 1, nodemask)
-        masks.insert(0, nodemask & irqd.common.affinity)
+    affinity = irqd.common.affinity
+    nodemask, online = kernel.cpumask_of_node(node), affinity & kernel.cpu_online_mask
+    masks: tuple[int, ...]
+    if node == NUMA_NO_NODE:
+        masks = (online,)
+    elif Defect.N11 in kernel.defects:
+        masks = (nodemask & affinity, nodemask, online)
+    else:
+        masks = (nodemask & affinity, online, nodemask)
     for mask in masks:
         if assign_vector_locked(v, irqd, mask) == 0:
             return 0

@@ -324,7 +324,7 @@ def msi_default_alloc_irqs(domain: IrqDomain, dev: Device, nvec: int) -> int:
             return ret
     if can_reserve:
         for desc in dev.msi_list:
-            for irqd in _treated_alike(domain, desc):
+            for irqd in _levels(domain, desc, _nr_early(domain, desc)):
                 irqd_clr_activated(irqd)
     return 0
 
@@ -334,7 +334,9 @@ def msi_default_free_irqs(domain: IrqDomain, dev: Device) -> None:
     kernel = domain.domains.kernel
     _, ops = msi_domain_info(domain)
     if Defect.N17 not in kernel.defects:
-        _deactivate(_irqs_of(domain, dev.msi_list))
+        for desc in dev.msi_list:
+            if desc.irq:
+                _deactivate(_levels(domain, desc, desc.nvec_used))
     for desc in dev.msi_list:
         if desc.irq:
             irq_domain_free_irqs(domain.domains, desc.irq, desc.nvec_used)
@@ -369,7 +371,7 @@ def _activate_early(domain: IrqDomain, dev: Device, can_reserve: bool) -> int:
     After an error the first interrupts of the descriptors before are not active any more.
     """
     for done, desc in enumerate(dev.msi_list):
-        for irqd in _treated_alike(domain, desc):
+        for irqd in _levels(domain, desc, _nr_early(domain, desc)):
             if not can_reserve:
                 _demand_vector(domain, irqd)
             ret = irq_domain_activate_irq(irqd, can_reserve)
@@ -393,17 +395,14 @@ def _deactivate(levels: Iterable[IrqData]) -> None:
             irq_domain_deactivate_irq(irqd)
 
 
-def _treated_alike(domain: IrqDomain, desc: MsiDesc) -> Iterator[IrqData]:
-    """The interrupts of a descriptor that early activation is about: all, under N8 the first."""
-    nr_irqs = 1 if Defect.N8 in domain.domains.kernel.defects else desc.nvec_used
+def _nr_early(domain: IrqDomain, desc: MsiDesc) -> int:
+    """How many of a descriptor's interrupts early activation is about: all, under N8 the first."""
+    return 1 if Defect.N8 in domain.domains.kernel.defects else desc.nvec_used
+
+
+def _levels(domain: IrqDomain, desc: MsiDesc, nr_irqs: int) -> Iterator[IrqData]:
+    """The domain's levels of the descriptor's first interrupts."""
     return (_level(domain, desc.irq + k) for k in range(nr_irqs))
-
-
-def _irqs_of(domain: IrqDomain, descs: Iterable[MsiDesc]) -> Iterator[IrqData]:
-    for desc in descs:
-        if desc.irq:
-            for k in range(desc.nvec_used):
-                yield _level(domain, desc.irq + k)
 
 
 def _level(domain: IrqDomain, irq: int) -> IrqData:
