@@ -11,7 +11,7 @@ from __future__ import annotations
 from spec.language import Layer
 from spec.sorts import DOMAIN, HWIRQ, IRQ
 from spec.state import State
-from spec.terms import FALSE, Option, Sort, Term, and_, forall, implies, ite, none
+from spec.terms import FALSE, Option, Sort, Term, and_, exists, forall, implies, ite, none
 
 UNIT = Sort("Unit")
 
@@ -89,7 +89,9 @@ def msi_domain_alloc_refused(s: State, unit: Term) -> None:
     """-EEXIST: the hwirq is mapped."""
     domain = s.home[unit]
     s.require(s.made[domain], s.has_get_hwirq[domain], ~free(s, unit, asked(s, unit)))
-    s.turned_away[unit] = free(s, unit, s.unit_id[unit])
+    s.turned_away[unit] = ~exists(
+        IRQ, lambda i: (s.of_domain[i] == domain) & (s.stored[i] == s.unit_id[unit])
+    )
 
 
 @devices.action(only_with="N2", unit=UNIT)
