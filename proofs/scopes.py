@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from proofs.platform_scopes import PLATFORM_SCOPES
 from spec.scope import Scope
 
 __all__ = ["SCOPES", "domains"]
@@ -45,5 +46,6 @@ SCOPES: Mapping[str, tuple[Scope, ...]] = {
         domains(2, 3, 2, linear=frozenset({0})),
         domains(2, 2, 2, linear=frozenset({0}), legacy=frozenset({0}), named=True),
     ),
+    **PLATFORM_SCOPES,
 }
 """By the name of the layer; one that is not listed is proved and not explored."""
