@@ -11,16 +11,17 @@ __all__ = ["PLATFORM_SCOPES", "io_apic", "pci", "units", "uv"]
 
 
 def pci(*, vmd: bool = False) -> Scope:
-    """A device on each of two buses. The second bus is behind the first device, or below a VMD.
+    """A device on each of two buses. The second bus is behind the first device, or below a VMD;
+    that one has two devices.
 
     The domains are a native one, those of two remapping units, the platform's own, and the VMD's.
     """
     kinds = ("PCI_MSI", "PCI_MSI", "PCI_MSI", "ANY", "VMD_MSI")
     domains = range(len(kinds))
     return Scope(
-        {"Device": 2, "Bus": 2, "Domain": len(kinds)},
+        {"Device": 3 if vmd else 2, "Bus": 2, "Domain": len(kinds)},
         {
-            "bus": {(0,): 0, (1,): 1},
+            "bus": {(0,): 0, (1,): 1, (2,): 1} if vmd else {(0,): 0, (1,): 1},
             "parent_bus": {} if vmd else {(1,): 0},
             "bridge": {} if vmd else {(1,): 0},
             "vmd": {(1,): 4} if vmd else {},
@@ -32,16 +33,29 @@ def pci(*, vmd: bool = False) -> Scope:
 
 
 def io_apic(
-    kind: str, irqs: int, *, legacy: int = 0, isa_pins: int = 0, remapped: bool = False
+    kind: str,
+    irqs: int,
+    vectors: int,
+    *,
+    legacy: int = 0,
+    isa_pins: int = 0,
+    remapped: bool = False,
 ) -> Scope:
-    """One IO-APIC of two pins, whose GSIs are 0 and 1, one CPU and two vectors.
+    """One IO-APIC of two pins, whose GSIs are 0 and 1, and one CPU.
 
     Irqs are numbered from 0; the first `legacy` ones are legacy. Irq 0 has the ISA vector 0 and is
     wired to the first `isa_pins` pins.
     """
     pins = range(2)
     return Scope(
-        {"Irq": irqs, "Cpu": 1, "Vector": 2, "Domain": 1, "IoApic": 1, "Pin": len(pins)},
+        {
+            "Irq": irqs,
+            "Cpu": 1,
+            "Vector": vectors,
+            "Domain": 1,
+            "IoApic": 1,
+            "Pin": len(pins),
+        },
         {
             "number": {(i,): i for i in range(irqs)},
             "legacy": {(i,): True for i in range(legacy)},
@@ -80,11 +94,11 @@ def units(irqs: int) -> Scope:
 PLATFORM_SCOPES: Mapping[str, tuple[Scope, ...]] = {
     "routing": (pci(), pci(vmd=True)),
     "ioapic": (
-        io_apic("LEGACY", 3, legacy=1, isa_pins=1),
-        io_apic("LEGACY", 3, legacy=1),
-        io_apic("STRICT", 3, legacy=1, isa_pins=2),
-        io_apic("DYNAMIC", 3),
-        io_apic("STRICT", 2, remapped=True),
+        io_apic("LEGACY", 3, 2, legacy=1, isa_pins=1),
+        io_apic("LEGACY", 4, 1, legacy=1),
+        io_apic("STRICT", 2, 3, legacy=1, isa_pins=2),
+        io_apic("DYNAMIC", 4, 2),
+        io_apic("STRICT", 2, 2, remapped=True),
     ),
     "uv": (uv(2, 2, 2),),
     "devices": (units(3),),
