@@ -62,15 +62,18 @@ def treated(s: State, i: Term) -> Term:
     return first(s, i) if s.on("N8") else TRUE
 
 
-def each_treated(s: State, device: Term, law: Callable[[Term], Term]) -> Term:
-    def of_irq(i: Term) -> Term:
-        mine = and_(linked(s, i), device_of(s, i) == device, treated(s, i))
-        return implies(mine, law(i))
+def each_irq(s: State, device: Term, law: Callable[[Term], Term]) -> Term:
+    """A law of every irq of the device."""
+    return forall(IRQ, lambda i: implies(linked(s, i) & (device_of(s, i) == device), law(i)))
 
-    return forall(IRQ, of_irq)
+
+def each_treated(s: State, device: Term, law: Callable[[Term], Term]) -> Term:
+    """A law of every irq of the device with which early activation deals."""
+    return each_irq(s, device, lambda i: implies(treated(s, i), law(i)))
 
 
 def is_allocating(s: State, irq: Term) -> Term:
+    """The irq belongs to a device whose irqs are being allocated."""
     return in_phase(s, device_of(s, irq), "ALLOC")
 
 
@@ -236,10 +239,12 @@ def msi_domain_alloc_irqs(s: State, device: Term, ret: Term) -> None:
     s.require(in_phase(s, device, "ALLOC", "ROLLBACK") | in_phase(s, device, "IDLE"))
     s.require(s.is_msi_domain[s.msi_domain[device]], has_entries(s, device))
 
+    s.require(each_irq(s, device, lambda i: settled(s, i)))
+
     def activated(i: Term) -> Term:
         d = s.msi_desc[i]
         done = and_(s.life[i] == LIFE.EARLY, s.activated[i] == ~decides_to_reserve(s, d))
-        return settled(s, i) & implies(s.activate_early[s.msi_domain[device]], done)
+        return implies(s.activate_early[s.msi_domain[device]], done)
 
     whole = all_allocated(s, device) & each_treated(s, device, activated)
     s.require(implies(succeeds, in_phase(s, device, "ALLOC") & whole))

@@ -170,6 +170,10 @@ def pci_clean(s: State) -> Term:
         idle = (s.setup[device] == SETUP.REST) & ~enabled(s, device)
         return idle.implies(device == none(DEVICE))
 
+    def empty(v: Term) -> Term:
+        idle = (s.setup[v] == SETUP.REST) & ~enabled(s, v)
+        return idle.implies(s.entries[v] == 0)
+
     def no_orphan(i: Term) -> Term:
         orphan = of_devices(s, s.msi_level[i]) & ~linked(s, i)
         return orphan.implies(
@@ -179,7 +183,7 @@ def pci_clean(s: State) -> Term:
             )
         )
 
-    return forall(DESC, bare) & forall(IRQ, no_orphan)
+    return and_(forall(DESC, bare), forall(DEVICE, empty), forall(IRQ, no_orphan))
 
 
 @msi.invariant("PCI-7", "While enabled, a device that can be masked has the mask that is cached.")
@@ -293,7 +297,9 @@ def pci_intx_off(s: State) -> Term:
     return forall(DEVICE, lambda v: enabled(s, v).implies(~s.intx[v]))
 
 
-@msi.invariant("PCI-fresh", "A descriptor that is to get irqs has sent nothing yet.")
+@msi.invariant(
+    "PCI-fresh", "A descriptor that is to get irqs has sent nothing, and one in no list is blank."
+)
 def pci_fresh(s: State) -> Term:
     def law(d: Term) -> Term:
         device = s.entry_device[d]
@@ -301,7 +307,12 @@ def pci_fresh(s: State) -> Term:
         waits = or_(starting, in_phase(s, device, "ALLOC"))
         return and_(waits, ~has_irq(s, d)).implies(cached_zero(s, d))
 
+    def blank(d: Term) -> Term:
+        zero = (s.device_vector[d] == none(VECTOR)) & (s.device_cpu[d] == none(CPU))
+        return (s.entry_device[d] == none(DEVICE)).implies(zero & ~s.device_shutdown[d])
+
     return and_(
         forall(DESC, law),
+        forall(DESC, blank),
         forall(DEVICE, lambda v: in_phase(s, v, "ALLOC").implies(s.setup[v] == SETUP.SETUP)),
     )
