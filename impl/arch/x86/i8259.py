@@ -39,7 +39,13 @@ class LegacyPic:
 
 
 def make_8259A_irq(v: VectorSpace, pic: LegacyPic, irq: int) -> None:
-    """Leave a legacy irq to the PIC for good: its vector becomes the system's on every CPU."""
+    """Leave a legacy irq to the PIC for good: its vector becomes the system's on every CPU.
+
+    The line is let through if it has a handler.
+    """
+    desc = v.irqs.descs[irq]
     v.io_apic_irqs &= ~(1 << irq)
-    irq_set_chip_and_handler(v.irqs.descs[irq], pic.chip, "level")
+    irq_set_chip_and_handler(desc, pic.chip, "level")
+    if desc.action:
+        pic.unmask(irq)
     lapic_assign_legacy_vector(v, irq, True)
