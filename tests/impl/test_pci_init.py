@@ -104,8 +104,8 @@ def test_init_2_the_domain_is_final_before_the_first_device() -> None:
     assert calls == [m.x86]
     assert [event.name for event in seen if event.system == "init"] == [
         "apic_post_init",
-        "create_pci_msi_domain",
         "pci_arch_init",
+        "create_pci_msi_domain",
     ]
     order = [event.name for event in seen]
     assert order.index("create_pci_msi_domain") < order.index("pci_device_add")

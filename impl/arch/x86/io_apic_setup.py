@@ -40,6 +40,7 @@ def setup_IO_APIC(a: IoApics, *, timer: bool) -> None:
         _check_timer(a)
     a.initialized = True
     a.x86.domains.irqs.dynirq_base = a.dynirq_base
+    a.trace("setup_IO_APIC")
 
 
 def _setup_IO_APIC_irqs(a: IoApics) -> None:

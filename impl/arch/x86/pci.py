@@ -24,9 +24,9 @@ def pci_arch_init(x86: X86Platform, pci: Pci) -> bool:
     native = True
     if x86.init.arch_init is not None:
         native = bool(x86.init.arch_init(x86))
+    x86.trace("pci_arch_init")
     if not early:
         x86_create_pci_msi_domain(x86)
-    x86.trace("pci_arch_init")
     return native
 
 
