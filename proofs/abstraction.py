@@ -18,7 +18,7 @@ from impl.arch.x86.irq_vectors import (
     VECTOR_RETRIGGERED,
     VECTOR_SHUTDOWN,
 )
-from impl.arch.x86.vector import NOT_HASHED, ApicChipData
+from impl.arch.x86.vector import NOT_HASHED, ApicChipData, apic_chip_data
 from impl.kernel.cpumask import for_each_cpu
 from impl.kernel.irq.irq import (
     IRQD_ACTIVATED,
@@ -30,7 +30,7 @@ from impl.kernel.irq.irq import (
     IrqDesc,
 )
 from impl.kernel.irq.matrix_rows import Cpumap
-from impl.vector_machine import VectorMachine
+from impl.bare_machine import BareMachine
 from proofs.layers import Names
 from spec.partial import ANY, Store
 
@@ -43,7 +43,7 @@ which CPUs a managed irq reserved (its affinity then, which a driver may have ch
 _SIGN = 1 << 31
 
 
-def abstraction(machine: VectorMachine, names: Names) -> dict[str, Store]:
+def abstraction(machine: BareMachine, names: Names) -> dict[str, Store]:
     """The cells that differ from the initial value, by field; `names` has the elements of irq
     numbers.
 
@@ -90,7 +90,7 @@ def _row(mask: int) -> Store:
 # --- the matrix -----------------------------------------------------------------------------
 
 
-def _matrix(machine: VectorMachine, stores: dict[str, Store]) -> None:
+def _matrix(machine: BareMachine, stores: dict[str, Store]) -> None:
     m = machine.matrix
     stores["system_map"] = _row(m.system_map)
     for name in ("global_available", "global_reserved", "total_allocated"):
@@ -124,18 +124,18 @@ def _cpumap(cpu: int, cm: Cpumap, stores: dict[str, Store]) -> None:
             stores[name][cpu] = _signed(value)
 
 
-def _isa_vectors(machine: VectorMachine) -> int:
+def _isa_vectors(machine: BareMachine) -> int:
     """The vectors that boot assigned to ISA interrupts, other than the PIC cascade's."""
     v = machine.vectors
     legacy = ((1 << v.nr_legacy_irqs) - 1) << v.geometry.isa_base
     return legacy & ~machine.matrix.system_map
 
 
-def _owned(machine: VectorMachine, cpu: int) -> int:
+def _owned(machine: BareMachine, cpu: int) -> int:
     """The vectors of a CPU that some interrupt has, or has not given back yet."""
     owned = 0
     for desc in machine.irqs.descs.values():
-        apicd: ApicChipData | None = desc.irq_data.chip_data
+        apicd = _vector_level(desc)
         if apicd is not None:
             if apicd.cpu == cpu:
                 owned |= 1 << apicd.vector
@@ -147,7 +147,7 @@ def _owned(machine: VectorMachine, cpu: int) -> int:
 # --- the tables -----------------------------------------------------------------------------
 
 
-def _tables(machine: VectorMachine, irqs: Mapping[int, int], stores: dict[str, Store]) -> None:
+def _tables(machine: BareMachine, irqs: Mapping[int, int], stores: dict[str, Store]) -> None:
     for cpu, table in enumerate(machine.vectors.vector_irq):
         rows: dict[str, Store] = {}
         for vector, slot in enumerate(table):
@@ -168,14 +168,14 @@ _MARKS: Final[Mapping[int, str]] = {
 # --- the interrupts -------------------------------------------------------------------------
 
 
-def _descriptor(machine: VectorMachine, irq: int, desc: IrqDesc, stores: dict[str, Store]) -> None:
+def _descriptor(machine: BareMachine, irq: int, desc: IrqDesc, stores: dict[str, Store]) -> None:
     state = desc.common.state
     stores["desc"][irq] = True
     for bit, name in _STATE_BITS:
         if state & bit:
             stores[name][irq] = True
     stores["affinity"][irq] = _row(desc.common.affinity)
-    apicd: ApicChipData | None = desc.irq_data.chip_data
+    apicd = _vector_level(desc)
     if apicd is None:
         return
     stores["present"][irq] = True
@@ -191,6 +191,11 @@ def _descriptor(machine: VectorMachine, irq: int, desc: IrqDesc, stores: dict[st
         stores["cfg_cpu"][irq] = machine.vectors.apic.cpu_of_dest(cfg.dest_apicid)
         if desc.common.effective_affinity:
             stores["effective"][irq] = _row(desc.common.effective_affinity)
+
+
+def _vector_level(desc: IrqDesc) -> ApicChipData | None:
+    """The innermost level's data; None for an irq that no domain has, whose chip is the PIC's."""
+    return apic_chip_data(desc.irq_data) if desc.irq_data.domain is not None else None
 
 
 _STATE_BITS: Final = (

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from proofs.events import Fields, Peek, Reading, Source
 from spec.partial import Store
 from spec.records import FunctionOf, Model, Parameter
 from spec.terms import Bool, Enum
 
-__all__ = ["Binding", "Names", "Naming", "ScopeTooSmall", "by_name", "translated"]
+__all__ = ["Binding", "Names", "Naming", "Readings", "ScopeTooSmall", "by_name", "translated"]
 
 Names = Mapping[str, Mapping[int, int]]
 """The element of a number, by the name of its sort."""
@@ -55,26 +55,27 @@ class Naming(dict[int, int]):
 class Binding:
     """A layer's name among the models, and how it is read.
 
-    `elements` names the sort of an event's field whose number is translated; -1 is none.
+    `elements` names the sort of an event's field whose number is translated; -1 is none, unless
+    `nothing` has another number for the field.
     `spec_only` lists the fields that the machine has no word for: the monitor takes them from the
     specification's own state. `hazards` are events that only happen inside a hazard, `silent` those
     that mean nothing to the layer although they belong to it. `searches` tells a choice of a CPU
     out of a mask, and `dropped` pairs a transient field with a member that an operation may leave
-    behind, since nobody comes back to it."""
+    behind, since nobody comes back to it. Where `systems` are given, events of others are not for
+    this layer."""
 
     layer: str
     abstraction: Callable[[Any, Names], dict[str, Store]]
     readings: Callable[[Model], Readings]
     elements: Mapping[str, str] = field(default_factory=dict)
+    nothing: Mapping[str, int] = field(default_factory=dict)
     spec_only: tuple[str, ...] = ()
     hazards: Mapping[str, str] = field(default_factory=dict)
     searches: Mapping[str, bool] = field(default_factory=dict)
     dropped: Mapping[str, str] = field(default_factory=dict)
+    systems: frozenset[str] | None = None
     chooses: bool = False
     """Whether MX-12, the rule of choice, is judged."""
-
-
-_NONE: Final = -1
 
 
 def translated(binding: Binding, names: Names, fields: Fields) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def translated(binding: Binding, names: Names, fields: Fields) -> dict[str, Any]
     found: dict[str, Any] = dict(fields)
     for name in binding.elements.keys() & fields.keys():
         number, sort = fields[name], binding.elements[name]
-        if number == _NONE:
+        if number == binding.nothing.get(name, -1):
             found[name] = None
         elif sort in names:
             found[name] = names[sort][number]

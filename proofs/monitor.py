@@ -120,8 +120,10 @@ class Monitor:
 
     def event(self, event: Event) -> None:
         """Follow one event; a subscriber of a trace. Raises Broken and HazardEntered."""
-        self.events += 1
         name, binding = event.name, self.binding
+        if binding.systems is not None and event.system not in binding.systems:
+            return
+        self.events += 1
         hazard = binding.hazards.get(name)
         if hazard is not None and hazard not in self.model.switches:
             self._hazard(hazard)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How the layers above the vector domain read the events of the layers below.
+
+They have actions of the same names, with fewer parameters, and promise less. So a tracepoint means
+to them what it means to the vector layer, as far as they know the action; any other event is the
+action of its own name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from proofs.events import EVENTS, Fields, Peek, Reading
+from proofs.impl_events import IMPL_EVENTS, readings
+from proofs.layers import Readings, by_name
+from spec.partial import UNKNOWN
+from spec.records import Model
+
+__all__ = ["above_vectors"]
+
+
+def above_vectors(model: Model) -> Readings:
+    """The readings of a layer that shares actions with the vector layer."""
+    own = by_name(model)
+
+    def read(name: str, fields: Fields, peek: Peek) -> Iterator[Reading]:
+        if name not in EVENTS and not IMPL_EVENTS.get(name):
+            yield from own(name, fields, peek)
+            return
+        for reading in readings(name, fields, _of(model, peek)):
+            if reading.action in model.actions:
+                yield replace(reading, before=(), after=())
+
+    return read
+
+
+def _of(model: Model, peek: Peek) -> Callable[..., Any]:
+    """What the state holds; of a field that the layer does not have nothing is known."""
+    return lambda name, *index: peek(name, *index) if name in model.fields else UNKNOWN

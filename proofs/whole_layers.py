@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every layer beside a whole machine: its binding, and its scope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from impl.machine import Machine
+from proofs.hierarchy_layer import HIERARCHY, hierarchy_rigid
+from proofs.layers import Binding, Names
+from proofs.vector_layer import VECTORS
+from proofs.whole_machine import WholeMachine
+from spec.records import Model
+from spec.scope import Scope
+
+__all__ = ["BINDINGS", "scope_of"]
+
+Rigid = Mapping[str, Mapping[tuple[int, ...], Any]]
+
+
+def _vector_rigid(machine: Machine, names: Names, later: int) -> Rigid:
+    geometry, nr_legacy = machine.vectors.geometry, machine.vectors.nr_legacy_irqs
+    device_vectors = range(geometry.alloc_start, geometry.alloc_end)
+    return {
+        "matrix_bit": {(v,): True for v in range(geometry.matrix_bits)},
+        "allocatable": {(v,): True for v in device_vectors},
+        "alloc_size": {(): len(device_vectors)},
+        "isa_irq": {(geometry.isa_irq_vector(irq),): irq for irq in range(nr_legacy)},
+    }
+
+
+_SYSTEMS: Final = frozenset({"cpuhp", "irq", "irq_vectors", "irq_matrix", "lock", "search", "printk"})
+
+BINDINGS: Final[Mapping[str, tuple[Binding, Callable[[Machine, Names, int], Rigid]]]] = {
+    "vectors": (replace(VECTORS, systems=_SYSTEMS), _vector_rigid),
+    "hierarchy": (HIERARCHY, hierarchy_rigid),
+}
+"""The binding of each layer, and what is rigid in it beside a machine that is booted."""
+
+
+def scope_of(kind: WholeMachine, layer: str, model: Model) -> Scope:
+    """The scope of a layer beside this machine; an equal machine is booted to see what is rigid."""
+    machine, names = kind.build(), kind.names()
+    description = kind.description
+    sizes = {
+        "Cpu": len(description.nodes),
+        "Vector": description.geometry.matrix_bits,
+        **{name: naming.size for name, naming in names.items()},
+    }
+    later = sizes["Domain"] - len(machine.domains.irq_domain_list)
+    rigid = BINDINGS[layer][1](machine, names, later)
+    return Scope({sort.name: sizes[sort.name] for sort in model.sorts}, rigid)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Small whole machines as data: a description, an environment, and the sizes of the scopes beside.
+
+A machine boots under the monitors, so what is rigid in the specification (which domain is a table,
+which irqs are the PIC's) must be known before: an equal machine is booted first, unobserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from impl.arch.x86.x86_init import X86Init
+from impl.defects import Defect
+from impl.description import MACHINES, MachineDescription, load_description
+from impl.drivers.pci.msi_regs import pci_devid, pci_msi_calc_hwirq
+from impl.machine import Machine
+from impl.trace import Trace
+from proofs.layers import Naming
+
+__all__ = ["SMALL", "WholeMachine"]
+
+
+def _native() -> X86Init:
+    return X86Init()
+
+
+@dataclass(frozen=True)
+class WholeMachine:
+    """A machine to drive.
+
+    `hooks` makes what the platform brings with it. `sizes` bounds how many things of a sort exist
+    at a time. `prepare` changes a machine that has booted, as a platform's set-up code does."""
+
+    description: MachineDescription
+    sizes: Mapping[str, int]
+    hooks: Callable[[], X86Init] = _native
+    prepare: Callable[[Machine], None] | None = None
+    defects: frozenset[Defect] = field(default_factory=frozenset)
+    environment: str = ""
+
+    def build(self, trace: Trace | None = None) -> Machine:
+        """The machine, booted; `trace` sees the boot."""
+        machine = Machine(
+            self.description, defects=self.defects, trace=trace, x86_init=self.hooks()
+        )
+        if self.prepare is not None:
+            self.prepare(machine)
+        return machine
+
+    def names(self) -> dict[str, Naming]:
+        """The elements of what is numbered from 0 on are those numbers. A hwirq that the machine
+        can have has its element from the start, in order, so that those of a block are neighbours;
+        descriptors and whatever else comes and goes get theirs when they are met."""
+        names = {sort: Naming(sort, size) for sort, size in self.sizes.items()}
+        for sort in ("Irq", "Domain", "Device", "IoApic", "Pin"):
+            if sort in names:
+                names[sort].update({number: number for number in range(self.sizes[sort])})
+        for hwirq in self._hwirqs():
+            names["Hwirq"][hwirq]
+        return names
+
+    def _hwirqs(self) -> list[int]:
+        """The hwirqs of vectors, pins, channels and units are small; those of devices have the
+        device's number in them."""
+        found = set(range(self.sizes["Irq"]))
+        for dev in self.description.devices:
+            msi = dev.msi.vectors if dev.msi is not None else 0
+            devid = pci_devid(dev.bus, dev.devfn)
+            for entry in range(max(msi, dev.msix)):
+                found.add(pci_msi_calc_hwirq(entry, devid, dev.segment))
+        return sorted(found)
+
+    def without_defects(self) -> WholeMachine:
+        """The repaired machine."""
+        return replace(self, defects=frozenset())
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names of the devices, in the order of their numbers in operations."""
+        return tuple(device.name for device in self.description.devices)
+
+    def __str__(self) -> str:
+        parts = [f"machine {self.description.name!r}: {len(self.description.nodes)} CPUs"]
+        parts += [self.environment] if self.environment else []
+        return ", ".join(parts)
+
+
+def _small() -> WholeMachine:
+    sizes = {"Irq": 14, "Domain": 5, "Hwirq": 24, "Token": 2, "Fwnode": 5}
+    sizes |= {"Device": 3, "Desc": 6, "IoApic": 1, "Pin": 4}
+    # The vector layer has no word for a timer that the PIC drives while the machine boots.
+    description = replace(load_description(MACHINES / "small.toml"), timer=False)
+    return WholeMachine(description, sizes)
+
+
+SMALL: Final = _small()
+"""A little of everything: MSI-X, MSI with and without mask bits, lines, an HPET and DMAR units."""
