@@ -8,7 +8,7 @@ import pytest
 
 from impl.arch.x86.irq_alloc_info import IrqAllocInfo
 from impl.defects import Defect
-from impl.kernel.irq.irq import IrqChip, IrqDomain, MsiMsg
+from impl.kernel.irq.irq import IrqAffinityDesc, IrqChip, IrqDomain, MsiMsg
 from impl.kernel.irq.irqdomain import irq_find_mapping
 from impl.kernel.irq.irqdomain_hierarchy import irq_domain_alloc_irqs
 from impl.kernel.irq.msi import (
@@ -168,6 +168,37 @@ def test_a_move_that_the_vector_level_refuses_writes_nothing() -> None:
     assert m.log == []
 
 
+@pytest.mark.parametrize("managed", [False, True])
+def test_the_device_is_masked_while_a_leaving_cpu_gives_its_interrupt_away(managed: bool) -> None:
+    m = MsiMachine(2)
+    affinity = [IrqAffinityDesc(mask(1), managed)]
+    dev = m.device(1, affinity=affinity)
+    m.alloc(dev)
+    irq = dev.msi_list[0].irq
+    m.machine.set_affinity(irq, mask(1))
+    m.machine.request_irq(irq)
+    m.log.clear()
+    assert m.machine.cpu_down(1) == 0
+    if managed:
+        # Masked for the move that does not come, and again by the shut-down.
+        assert m.log == [("mask", irq), ("mask", irq), ("write", irq)]
+        assert m.message[irq] == MsiMsg()
+        assert m.machine.cpu_up(1) == 0
+    else:
+        assert m.log == [("mask", irq), ("write", irq), ("unmask", irq)]
+    apicd = m.machine.chip_data(irq)
+    assert apicd is not None
+    assert (apicd.cpu, m.message[irq].data) == (int(managed), 0x4000 | apicd.vector)
+
+
+def test_the_handler_gets_the_domains_data() -> None:
+    m = MsiMachine(ops=MsiDomainOps())
+    m.info.handler_data = "data"
+    dev = m.device(1)
+    assert m.alloc(dev) == 0
+    assert m.desc(dev.msi_list[0].irq).handler_data == "data"
+
+
 # --- failures -------------------------------------------------------------------------------
 
 
@@ -178,6 +209,13 @@ def fails_at(irq_number: int) -> Callable[[IrqDomain, MsiDomainInfo, int, int, I
         return -errno.ENXIO if virq == irq_number else 0
 
     return msi_init
+
+
+def test_an_interrupt_that_needs_no_setting_down_is_only_freed() -> None:
+    m = MsiMachine(ops=MsiDomainOps(set_desc=set_desc, msi_init=fails_at(2)))
+    before = m.books()
+    assert m.alloc(m.device(3)) == -errno.ENOSPC
+    assert m.books() == before
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])

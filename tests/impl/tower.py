@@ -10,7 +10,9 @@ from impl.kernel.irq.irq import IrqChip, IrqData, IrqDesc, IrqDomain, IrqDomainO
 from impl.kernel.irq.irqdesc import IrqDescTable
 from impl.kernel.irq.irqdomain import (
     IrqDomains,
+    IrqFwnode,
     irq_domain_create_hierarchy,
+    irq_domain_create_tree,
     irq_domain_get_irq_data,
 )
 from impl.kernel.irq.irqdomain_hierarchy import (
@@ -122,6 +124,13 @@ class Tower:
         operation()
         unsubscribe()
         return seen
+
+
+def tree(t: Tower, fwnode: IrqFwnode | None, ops: IrqDomainOps | None = None) -> IrqDomain:
+    """A further domain of a tower's machine, without operations unless given."""
+    domain = irq_domain_create_tree(t.domains, fwnode, ops or IrqDomainOps())
+    assert domain is not None
+    return domain
 
 
 def levels_of(desc: IrqDesc) -> list[IrqData]:

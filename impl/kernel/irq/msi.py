@@ -53,7 +53,6 @@ __all__ = [
     "MsiDomainOps",
     "alloc_msi_entry",
     "free_msi_entry",
-    "irq_get_msi_desc",
     "irq_set_msi_desc_off",
     "msi_check_reservation_mode",
     "msi_default_alloc_irqs",
@@ -226,12 +225,6 @@ def alloc_msi_entry(
 def free_msi_entry(kernel: Kernel, desc: MsiDesc) -> None:
     """Free a descriptor that the caller has taken off its device's list."""
     _trace(kernel, "free_msi_entry", device=desc.dev.id, desc=desc.id)
-
-
-def irq_get_msi_desc(domain: IrqDomain, irq: int) -> MsiDesc | None:
-    """The descriptor that `irq` belongs to, None if it belongs to none."""
-    desc = domain.domains.irqs.irq_to_desc(irq)
-    return desc.msi_desc if desc is not None else None
 
 
 def irq_set_msi_desc_off(domain: IrqDomain, irq_base: int, offset: int, desc: MsiDesc) -> None:
