@@ -93,6 +93,7 @@ IMPL_EVENTS: Final[Mapping[str, tuple[Meaning, ...]]] = {
     "cleanup_forgotten": _of_irq("cleanup_forgotten"),
     "vector_spurious": _of_cpu("vector_spurious", vector=_number("vector")),
     "vector_retriggered": _of_cpu("vector_retriggered", vector=_number("vector")),
+    "msi_forgive_vector": _of_cpu("msi_forgive_vector", vector=_number("vector")),
     "fixup_irqs": _of_cpu("fixup_irqs"),
     # A CPU joins at irq_matrix_online, in the same section of vector_lock.
     "set_cpu_online": (Meaning(Reading("cpu_goes_offline", {"cpu": _number("cpu")}), _leaves),),

@@ -573,3 +573,12 @@ def vector_retriggered(s: State, cpu: Term, vector: Term) -> None:
     s.require(s.dying == cpu, ~(s.vector_irq[cpu, vector] == none(IRQ)))
     s.vector_irq[cpu, vector] = None
     s.retriggered[cpu, vector] = True
+
+
+@vectors.action(cpu=CPU, vector=VECTOR)
+def msi_forgive_vector(s: State, cpu: Term, vector: Term) -> None:
+    """A device that cannot be masked is on its way to another CPU, by this vector of its old one:
+    what comes here meanwhile is raised again there, and forgiven here."""
+    s.require(s.online[cpu], s.vector_irq[cpu, vector] == none(IRQ))
+    s.retriggered[cpu, vector] = True
+    s.shutdown_mark[cpu, vector] = False
