@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from proofs.msi_scopes import MSI_SCOPES
 from proofs.platform_scopes import PLATFORM_SCOPES
 from spec.scope import Scope
 
@@ -46,6 +47,7 @@ SCOPES: Mapping[str, tuple[Scope, ...]] = {
         domains(2, 3, 2, linear=frozenset({0})),
         domains(2, 2, 2, linear=frozenset({0}), legacy=frozenset({0}), named=True),
     ),
+    **MSI_SCOPES,
     **PLATFORM_SCOPES,
 }
 """By the name of the layer; one that is not listed is proved and not explored."""

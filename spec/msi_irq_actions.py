@@ -45,12 +45,13 @@ def irq_alloc_descs(s: State, irq: Term, mask: Indexed, managed: Term) -> None:
 @msi.action(irq=IRQ)
 def irq_free_descs(s: State, irq: Term) -> None:
     """The descriptor goes, and with it the irq's place in a block."""
-    s.require(s.desc[irq], s.msi_level[irq] == none(DOMAIN), ~s.activated[irq])
+    s.require(s.desc[irq], s.msi_level[irq] == none(DOMAIN))
     with s.when(linked(s, irq)):
         s.entry_linked[s.msi_desc[irq]] -= 1
     s.desc[irq] = False
     s.affinity_managed[irq] = False
     s.irqd_can_reserve[irq] = False
+    s.activated[irq] = False
     s.started[irq] = False
     s.nomask_quirk[irq] = False
     s.life[irq] = LIFE.NEW
@@ -207,8 +208,6 @@ def vector_config_shutdown(s: State, irq: Term) -> None:
 def vector_teardown(s: State, irq: Term) -> None:
     """The irq leaves the vector domain, after its MSI level is gone."""
     s.require(s.msi_level[irq] == none(DOMAIN))
-    s.activated[irq] = False
-    s.started[irq] = False
     s.cfg_vector[irq] = None
     s.cfg_cpu[irq] = None
     s.cfg_shutdown[irq] = False

@@ -298,7 +298,7 @@ def pci_intx_off(s: State) -> Term:
 
 
 @msi.invariant(
-    "PCI-fresh", "A descriptor that is to get irqs has sent nothing, and one in no list is blank."
+    "PCI-fresh", "A descriptor that waits for irqs has sent nothing; one in no list is blank."
 )
 def pci_fresh(s: State) -> Term:
     def law(d: Term) -> Term:

@@ -9,6 +9,13 @@ from spec import (
     hierarchy_theorems,
     ioapic_actions,
     ioapic_operations,
+    msi_actions,
+    msi_invariants,
+    msi_irq_actions,
+    msi_operations,
+    msi_theorems,
+    pci_msi,
+    pci_msi_actions,
     vector_actions,
     vector_operations,
     vector_theorems,
@@ -17,6 +24,7 @@ from spec.devices import devices
 from spec.hierarchy import hierarchy
 from spec.ioapic import ioapic
 from spec.language import Layer
+from spec.msi import msi
 from spec.routing import routing
 from spec.uv import uv
 from spec.vectors import vectors
@@ -32,11 +40,18 @@ PARTS = (
     hierarchy_theorems,
     ioapic_actions,
     ioapic_operations,
+    msi_invariants,
+    pci_msi,
+    msi_actions,
+    msi_irq_actions,
+    pci_msi_actions,
+    msi_operations,
+    msi_theorems,
 )
 """The modules that declare what can happen; importing them completes the layers."""
 
 MODELS: Mapping[str, Layer] = {
-    layer.name: layer for layer in (vectors, hierarchy, ioapic, devices, uv, routing)
+    layer.name: layer for layer in (vectors, hierarchy, msi, ioapic, devices, uv, routing)
 }
 """Every layer that is checked, by its name: each is proved, and explored in the scopes of
 `proofs.scopes`."""
@@ -60,7 +75,12 @@ SWITCHES: Mapping[str, str] = {
     "N2": "the DMAR and HPET domains have no get_hwirq",
     "N3": "the default PCI/MSI domain is made before the platform can override its creator",
     "N4": "the header asks for a symbol that no configuration has, and hides the arch fallbacks",
+    "N6": "the reservation check does not know the bus token of a VMD",
+    "N7": "a failed allocation of a block calls msi_free for all irqs but the first",
+    "N8": "early activation treats only the first irq of a block",
     "N13": "the MMR of a UV irq that is deactivated stays unmasked",
+    "N14": "the reservation check does not look at pci_msi_ignore_mask",
+    "N17": "the MSI core frees irqs that are still active",
     "PRE": "boot calls apic_post_init where it did before the series",
     "INIT-C": "no remapping unit covers a device",
     "INIT-L": "remapping is switched on when there are devices already",
