@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proofs.explorer import Exploration, Limit, explore
+from proofs.platform_scopes import io_apic, pci, units, uv
 from proofs.scopes import domains
 from spec.scope import Scope
 from spec.stack import MODELS
@@ -50,6 +51,8 @@ _ONE_BEYOND = Scope(
 
 _LEGACY = domains(1, 1, 1, legacy=frozenset({0}))
 
+_TWO_PINS = io_apic("STRICT", 1, 1, legacy=1, isa_pins=2)
+
 SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "H1": _row("H1", Scope.of(2, 2, 1), "VEC-10", 7),
     "H2": _row("H2", _TINY, "VEC-12", 6),
@@ -63,6 +66,16 @@ SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "MX-D2": _row("MX-D2 H2", _TINY, "MX-9", 6),
     "MX-D3": _row("MX-D3 E0", Scope.of(1, 1, 1), "MX-3", 2),
     "MX-D4": _row("MX-D4", _ONE_BEYOND, "MX-1", 1),
+    "N1": _row("N1", units(2), "MSI-2", 2, "devices"),
+    "N2": _row("N2", units(1), "MSI-1", 1, "devices"),
+    "N3": _row("N3", pci(), "INIT-1", 6, "routing"),
+    "N4": _row("N4", pci(), "PCI-fallbacks", 1, "routing"),
+    "N13": _row("N13", uv(1, 1, 1), "UV-3", 3, "uv"),
+    "PRE": _row("PRE", pci(), "INIT-post", 5, "routing"),
+    "INIT-C": _row("INIT-C", pci(), "INIT-4", 17, "routing"),
+    "INIT-L": _row("INIT-L", pci(), "INIT-4", 14, "routing"),
+    "INIT-U": _row("INIT-U", pci(), "INIT-4", 16, "routing"),
+    "IOA-pin": _row("IOA-pin", _TWO_PINS, "IOA-5", 4, "ioapic"),
     "U": _row("U", domains(2, 1, 1), "DOM-5", 3, "hierarchy"),
     "DOM-realloc": _row("DOM-realloc", _LEGACY, "DOM-7", 3, "hierarchy"),
     "DOM-trim": _row("DOM-trim", domains(1, 1, 1), "DOM-7", 2, "hierarchy"),

@@ -10,7 +10,7 @@ from proofs.verdict import Verdict
 from spec.scope import Scope
 from spec.stack import MODELS, SWITCHES, vectors
 
-_SHALLOW = ("MX-D3", "MX-D4", "H7", "H5", "U", "DOM-realloc", "DOM-trim")
+_SHALLOW = ("MX-D3", "MX-D4", "H7", "H5", "U", "DOM-realloc", "DOM-trim", "N1", "N2", "N4")
 """Hunts whose run is short enough for the bounded search to find within seconds."""
 
 
