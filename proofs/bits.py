@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The tasks of a check that are about words and tables: numbers, messages, equal texts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Final
+
+from impl.arch.x86 import irq_alloc_info, msidef
+from impl.drivers.pci import msi_regs
+from impl.kernel.irq import chip
+from proofs import bits_hwirq, bits_message, equivalence
+from proofs.obligation import digest, discharge
+from proofs.result import Result, Task
+from spec import hwirq, message, series
+
+_SOURCES: Final[Mapping[ModuleType, tuple[ModuleType, ...]]] = {
+    bits_hwirq: (hwirq, msi_regs),
+    bits_message: (message, hwirq, msidef),
+    equivalence: (series, irq_alloc_info, chip),
+}
+"""The modules of obligations, and what their answers rest on."""
+
+SENTENCES: Final[Mapping[str, str]] = {
+    "APIC-1": "A message depends on destination and vector only, and tells them apart.",
+    "APIC-2": "Without remapping the first and the last composing chip write the same message.",
+    "APIC-3": "Behind remapping the remapping chip composes, never the local APIC's.",
+    "APIC-Q": "No message that a device sends during a move is for a target nobody listens at.",
+    "DOM-13": "First and last composing chip are the same exactly if at most one composes.",
+    "IOA-entry": "A packed route entry unpacks to its fields, and the other way round.",
+    "MSI-decode": "A composed message says its destination and its vector.",
+    "PCI-10": "The interrupts of a multi-MSI block have consecutive numbers and data words.",
+    "PCI-4": "No two interrupts of a PCI/MSI domain have the same hwirq number.",
+    "PCI-5": "The retries of a driver's request for vectors come to an end.",
+    **equivalence.SENTENCES,
+}
+
+
+def tasks() -> tuple[Task, ...]:
+    """A task for each module of obligations."""
+    return tuple(
+        Task(
+            name=f"bits {module.__name__.rpartition('.')[2]}",
+            group="bits",
+            weight=2.0,
+            key=digest((module, *sources)),
+            run=functools.partial(prove, module.__name__),
+            subjects=tuple(dict.fromkeys(o.subject for o in module.obligations())),
+        )
+        for module, sources in _SOURCES.items()
+    )
+
+
+def prove(name: str) -> tuple[Result, ...]:
+    """Discharge the obligations of the module of this name."""
+    module = next(module for module in _SOURCES if module.__name__ == name)
+    return tuple(map(discharge, module.obligations()))
