@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proofs.explorer import Exploration, Limit, explore
+from proofs.msi_scopes import msi
 from proofs.platform_scopes import io_apic, pci, units, uv
 from proofs.scopes import domains
 from spec.scope import Scope
@@ -70,7 +71,12 @@ SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "N2": _row("N2", units(1), "MSI-1", 1, "devices"),
     "N3": _row("N3", pci(), "INIT-1", 6, "routing"),
     "N4": _row("N4", pci(), "PCI-fallbacks", 1, "routing"),
+    "N6": _row("N6", msi(1, 1, vmd=True), "MSI-5", 6, "msi"),
+    "N7": _row("N7", msi(2, 1, has_msi_free=True), "MSI-N7", 4, "msi"),
+    "N8": _row("N8", msi(2, 1), "MSI-N8", 6, "msi"),
     "N13": _row("N13", uv(1, 1, 1), "UV-3", 3, "uv"),
+    "N14": _row("N14", msi(1, 1, ignore_mask=True), "MSI-6", 7, "msi"),
+    "N17": _row("N17", msi(1, 1), "MSI-N17", 6, "msi"),
     "PRE": _row("PRE", pci(), "INIT-post", 5, "routing"),
     "INIT-C": _row("INIT-C", pci(), "INIT-4", 17, "routing"),
     "INIT-L": _row("INIT-L", pci(), "INIT-4", 14, "routing"),

@@ -210,13 +210,3 @@ def cached_is_composed(s: State, d: Term, i: Term) -> Term:
         s.cached_cpu[d] == s.cfg_cpu[i],
         s.cached_shutdown[d] == s.cfg_shutdown[i],
     )
-
-
-def ready(s: State, i: Term) -> Term:
-    """The irq is linked, and the allocation of its device has succeeded."""
-    return linked(s, i) & in_phase(s, device_of(s, i), "READY")
-
-
-def early(s: State, i: Term) -> Term:
-    """The irq is as early activation left it, after the allocation has succeeded."""
-    return ready(s, i) & (s.life[i] == LIFE.EARLY)

@@ -16,20 +16,29 @@ from spec.msi import (
     device_of,
     domain_of,
     dying,
-    early,
     first,
     has_irq,
     in_phase,
     linked,
     maskable,
     msi,
-    ready,
     reserves,
     settled,
 )
 from spec.sorts import DOMAIN, HWIRQ, IRQ
 from spec.state import State
 from spec.terms import Term, and_, count, exists, forall, ite, none
+
+
+def ready(s: State, i: Term) -> Term:
+    """The irq is linked, and the allocation of its device has succeeded."""
+    return linked(s, i) & in_phase(s, device_of(s, i), "READY")
+
+
+def early(s: State, i: Term) -> Term:
+    """The irq is as early activation left it, after the allocation has succeeded."""
+    return ready(s, i) & (s.life[i] == LIFE.EARLY)
+
 
 # --- invariants (section 6.7) ---------------------------------------------------------------
 

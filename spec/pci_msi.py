@@ -26,10 +26,10 @@ from spec.msi import (
     linked,
     maskable,
     msi,
-    ready,
     reserves,
     settled,
 )
+from spec.msi_invariants import ready
 from spec.sorts import DOMAIN, IRQ
 from spec.state import State
 from spec.terms import Enum, Int, Option, Term, and_, exists, forall, none, or_
