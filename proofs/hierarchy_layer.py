@@ -39,7 +39,7 @@ def _abstraction(machine: Machine, names: Names) -> dict[str, Store]:
     stores: dict[str, Store] = {
         **{name: {ANY: False} for name in ("desc", "kept", "activated", "started", "live")},
         **{name: {ANY: False} for name in ("hierarchical", "trimmed")},
-        **{name: {ANY: None} for name in ("parent", "bus_token", "default_domain", "outer")},
+        **{name: {ANY: None} for name in ("parent", "bus_token", "irq_default_domain", "outer")},
         **{name: {ANY: {ANY: False}} for name in ("above", "newer", "level")},
         **{name: {ANY: {ANY: None}} for name in ("hwirq", "revmap")},
         "mapcount": {ANY: 0},
@@ -67,14 +67,12 @@ def _domains(machine: Machine, names: Names, stores: dict[str, Store]) -> None:
         if older:
             stores["newer"][d] = _row(older)
         older.append(d)
-        found = {
-            names["Hwirq"][hwirq]: names["Irq"][irq] for hwirq, irq in _mappings(domain) if irq
-        }
+        found = {names["Hwirq"][hwirq]: names["Irq"][irq] for hwirq, irq in _mappings(domain)}
         if found:
             stores["revmap"][d] = {ANY: None, **found}
     default = machine.domains.irq_default_domain
     if default is not None:
-        stores["default_domain"][ANY] = elements[default.id]
+        stores["irq_default_domain"][ANY] = elements[default.id]
 
 
 def _ancestors(domain: IrqDomain | None) -> Iterator[IrqDomain]:
@@ -84,7 +82,8 @@ def _ancestors(domain: IrqDomain | None) -> Iterator[IrqDomain]:
 
 
 def _mappings(domain: IrqDomain) -> Iterator[tuple[int, int]]:
-    yield from enumerate(domain.linear_revmap)
+    """What the reverse map holds; a table cannot tell irq 0 from none, a tree can."""
+    yield from ((hwirq, irq) for hwirq, irq in enumerate(domain.linear_revmap) if irq)
     for hwirq, irqd in domain.revmap_tree.items():
         yield hwirq, irqd.irq
 
@@ -96,7 +95,7 @@ def _row(members: set[int] | list[int]) -> Store:
 def _irq(machine: Machine, names: Names, irq: int, desc: IrqDesc, stores: dict[str, Store]) -> None:
     stores["desc"][irq] = True
     chain = list(levels(desc.irq_data))
-    if desc.irq < machine.vectors.nr_legacy_irqs and not chain:
+    if desc.irq < machine.vectors.nr_legacy_irqs:
         stores["kept"][irq] = True
     for bit, name in ((IRQD_ACTIVATED, "activated"), (IRQD_IRQ_STARTED, "started")):
         if desc.irq_data.test(bit):
@@ -144,7 +143,7 @@ HIERARCHY: Final = Binding(
         "token": "Token",
     },
     nothing={"token": 0},
-    spec_only=("mapped", "pushed", "active", "done", "walk", "apart"),
+    spec_only=("taken", "mapped", "pushed", "active", "done", "walk", "apart"),
 )
 """Each event of the system irqdomain is the action of its name. Which levels are active, which have
 been counted, and what a walk through them has done, no field of the implementation tells."""

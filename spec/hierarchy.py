@@ -52,7 +52,7 @@ hierarchy.field("newer", DOMAIN, DOMAIN, doc="the first comes before the second 
 hierarchy.field("hierarchical", DOMAIN, doc="IRQ_DOMAIN_FLAG_HIERARCHY")
 hierarchy.field("bus_token", DOMAIN, type=Option(TOKEN), doc="domain.bus_token")
 hierarchy.field("mapcount", DOMAIN, type=Int((IRQ,)), doc="domain.mapcount")
-hierarchy.field("default_domain", type=Option(DOMAIN), doc="irq_default_domain")
+hierarchy.field("irq_default_domain", type=Option(DOMAIN), doc="irq_default_domain")
 
 hierarchy.field("outer", IRQ, type=Option(DOMAIN), doc="the domain of the outermost irq_data")
 hierarchy.field("level", IRQ, DOMAIN, doc="the irq has an irq_data in the domain")
@@ -141,7 +141,7 @@ def dom_hierarchical(s: State) -> Term:
 
 @hierarchy.invariant("DOM-11", "The default domain is a live one.")
 def dom_default(s: State) -> Term:
-    return forall(DOMAIN, lambda d: implies(s.default_domain == d, s.live[d]))
+    return forall(DOMAIN, lambda d: implies(s.irq_default_domain == d, s.live[d]))
 
 
 @hierarchy.invariant("DOM-14", "Of two live domains exactly one comes first in the list.")

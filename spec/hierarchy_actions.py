@@ -56,8 +56,8 @@ def irq_domain_remove(s: State, domain: Term) -> None:
         s.above[domain, e] = False
     with s.each(DOMAIN, "e") as e:
         s.newer[e, domain] = False
-    with s.when(s.default_domain == domain):
-        s.default_domain = None
+    with s.when(s.irq_default_domain == domain):
+        s.irq_default_domain = None
     s.live[domain] = False
     s.parent[domain] = None
     s.hierarchical[domain] = False
@@ -75,7 +75,7 @@ def irq_domain_update_bus_token(s: State, domain: Term, token: Term) -> None:
 def irq_set_default_host(s: State, domain: Term) -> None:
     """The domain that serves where none is named."""
     s.require((domain == none(DOMAIN)) | s.live[domain])
-    s.default_domain = domain
+    s.irq_default_domain = domain
 
 
 # --- descriptors ----------------------------------------------------------------------------

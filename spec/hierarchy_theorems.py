@@ -206,7 +206,7 @@ def newest_wins(before: State, s: State, domain: Term, parent: Term, node: Term)
 @hierarchy.theorem("DOM-11", "A domain that is removed is the default no longer.", domain=DOMAIN)
 def default_removed(before: State, s: State, domain: Term) -> Term:
     irq_domain_remove(s, domain)
-    return ~(s.default_domain == domain)
+    return ~(s.irq_default_domain == domain)
 
 
 @hierarchy.theorem(

@@ -67,7 +67,7 @@ ioapic.field("home_ioapic", IRQ, type=Option(IOAPIC), doc="in whose domain the i
 ioapic.field("home_pin", IRQ, type=Option(PIN), doc="its hwirq there")
 ioapic.field("is_isa", IRQ, doc="mp_chip_data.isa_irq")
 ioapic.field("users", IRQ, type=Int((PIN,)), doc="mp_chip_data.count")
-ioapic.field("level", IRQ, doc="mp_chip_data.trigger")
+ioapic.field("level_triggered", IRQ, doc="mp_chip_data.trigger")
 ioapic.field("active_low", IRQ, doc="mp_chip_data.polarity")
 ioapic.field("route_vector", IOAPIC, PIN, type=Option(VECTOR), doc="the entry's vector")
 ioapic.field("route_cpu", IOAPIC, PIN, type=Option(CPU), doc="the entry's target")
@@ -205,7 +205,9 @@ def ioa_users(s: State) -> Term:
 )
 def ioa_attributes(s: State) -> Term:
     def law(i: Term) -> Term:
-        same = (s.level[i] == s.promised_level[i]) & (s.active_low[i] == s.promised_low[i])
+        same = (s.level_triggered[i] == s.promised_level[i]) & (
+            s.active_low[i] == s.promised_low[i]
+        )
         # The default of a legacy irq is the boot code's, which is its first user and binds nobody.
         bound = (s.users[i] > 0) & (~s.legacy[i] | (s.users[i] > 1))
         return and_(s.promised[i].implies(same), s.promised[i] == bound)

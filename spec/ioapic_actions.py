@@ -202,7 +202,7 @@ def mp_set_attr(s: State, irq: Term, trigger: Term, polarity: Term) -> None:
     behind the boot code."""
     s.require(s.desc[irq])
     s.require((s.users[irq] == 0) | and_(s.legacy[irq], s.users[irq] == 1))
-    s.level[irq] = trigger
+    s.level_triggered[irq] = trigger
     s.active_low[irq] = polarity
 
 
@@ -212,7 +212,7 @@ def mp_map_pin(s: State, irq: Term, ioapic: Term, pin: Term) -> None:
     s.require(s.irq_2_pin[irq, ioapic, pin])
     with s.when(~s.legacy[irq] | (s.users[irq] > 0)):
         s.promised[irq] = True
-        s.promised_level[irq] = s.level[irq]
+        s.promised_level[irq] = s.level_triggered[irq]
         s.promised_low[irq] = s.active_low[irq]
     s.users[irq] += 1
     s.mappings[irq] += 1
@@ -248,7 +248,7 @@ def ioapic_write_entry(
     irq = s.pin_irq[ioapic, pin]
     right = (vector == s.cfg_vector[irq]) & (dest == s.cfg_cpu[irq])
     native = ~(irq == none(IRQ)) & ~s.remapped[ioapic]
-    same = (trigger == s.level[irq]) & (polarity == s.active_low[irq])
+    same = (trigger == s.level_triggered[irq]) & (polarity == s.active_low[irq])
     s.require(s.has_pin[ioapic, pin], implies(irq == none(IRQ), masked))
     s.require(implies(native, and_(masked | right, (vector == none(VECTOR)) | same)))
     s.route_vector[ioapic, pin] = vector

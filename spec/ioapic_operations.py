@@ -75,7 +75,7 @@ def map_again(s: State, irq: Term, ioapic: Term, pin: Term, trigger: Term, polar
     s.require(mapped(s, irq), s.users[irq] < s.most)
     with s.when(s.legacy[irq] & (s.users[irq] == 1)):
         mp_set_attr(s, irq, trigger, polarity)
-    s.require(s.level[irq] == trigger, s.active_low[irq] == polarity)
+    s.require(s.level_triggered[irq] == trigger, s.active_low[irq] == polarity)
     with s.when(~s.irq_2_pin[irq, ioapic, pin]):
         add_pin_to_irq_node(s, irq, ioapic, pin)
     mp_map_pin(s, irq, ioapic, pin)
@@ -95,7 +95,14 @@ def _write_entries(s: State, irq: Term, masked: Term) -> None:
     """ioapic_configure_entry, which leaves remapped entries alone."""
     with each_pin(s, irq, lambda a, p: ~s.remapped[a]) as (a, p):
         ioapic_write_entry(
-            s, a, p, s.cfg_vector[irq], s.cfg_cpu[irq], s.level[irq], s.active_low[irq], masked
+            s,
+            a,
+            p,
+            s.cfg_vector[irq],
+            s.cfg_cpu[irq],
+            s.level_triggered[irq],
+            s.active_low[irq],
+            masked,
         )
 
 

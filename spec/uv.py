@@ -33,7 +33,7 @@ uv.field("mmr_vector", IRQ, type=OPTION_VECTOR, doc="the vector in the irq's MMR
 uv.field("mmr_cpu", IRQ, type=OPTION_CPU, doc="the CPU in the irq's MMR")
 uv.field("mmr_unmasked", IRQ, doc="the MMR sends interrupts")
 uv.field("arming", IRQ, transient=True, doc="the MMR is programmed, ACTIVATED is not set yet")
-uv.field("stale", IRQ, transient=True, doc="the configuration has changed, the MMR has not")
+uv.field("mmr_stale", IRQ, transient=True, doc="the configuration has changed, the MMR has not")
 
 
 def has_vector(s: State, i: Term) -> Term:
@@ -86,7 +86,7 @@ def vector_config(s: State, irq: Term, vector: Term, cpu: Term) -> None:
     s.require(s.vector[irq] == vector, ~s.arming[irq])
     s.cfg_vector[irq] = vector
     s.cfg_cpu[irq] = cpu
-    s.stale[irq] = s.of_uv[irq] & s.activated[irq]
+    s.mmr_stale[irq] = s.of_uv[irq] & s.activated[irq]
 
 
 @uv.action(irq=IRQ, vector=VECTOR, cpu=CPU, prev_vector=OPTION_VECTOR, prev_cpu=OPTION_CPU)
@@ -141,7 +141,7 @@ def uv_program_mmr(s: State, irq: Term, vector: Term, dest: Term, masked: Term) 
     s.mmr_cpu[irq] = dest
     s.mmr_unmasked[irq] = ~masked
     s.arming[irq] = ~s.activated[irq]
-    s.stale[irq] = False
+    s.mmr_stale[irq] = False
 
 
 @uv.action(irq=IRQ)
@@ -155,7 +155,7 @@ def irq_domain_activate_irq(s: State, irq: Term) -> None:
 @uv.action(irq=IRQ)
 def irq_domain_deactivate_irq(s: State, irq: Term) -> None:
     """ACTIVATED is cleared, after the MMR was written."""
-    s.require(s.activated[irq], ~s.stale[irq])
+    s.require(s.activated[irq], ~s.mmr_stale[irq])
     if not s.on("N13"):
         s.require(implies(s.of_uv[irq], ~s.mmr_unmasked[irq]))
     s.activated[irq] = False
@@ -196,7 +196,7 @@ def uv_masked(s: State) -> Term:
 def uv_mmr(s: State) -> Term:
     return forall(
         IRQ,
-        lambda i: and_(s.of_uv[i], s.activated[i] | s.arming[i], ~s.stale[i]).implies(
+        lambda i: and_(s.of_uv[i], s.activated[i] | s.arming[i], ~s.mmr_stale[i]).implies(
             configured(s, i)
         ),
     )
@@ -207,9 +207,9 @@ def uv_level(s: State) -> Term:
     def law(i: Term) -> Term:
         return and_(
             s.activated[i].implies(s.present[i]),
-            (s.arming[i] | s.stale[i]).implies(s.of_uv[i]),
+            (s.arming[i] | s.mmr_stale[i]).implies(s.of_uv[i]),
             s.arming[i].implies(~s.activated[i]),
-            s.stale[i].implies(s.activated[i]),
+            s.mmr_stale[i].implies(s.activated[i]),
         )
 
     return forall(IRQ, law)
