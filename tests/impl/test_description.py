@@ -57,7 +57,7 @@ def test_every_part_is_read() -> None:
     nic = machine.devices[0]
     assert (nic.segment, nic.bus, nic.devfn, nic.node) == (0, 0, 8, 1)
     assert nic.msi == MsiDescription(8, maskbit=True, is_64=False)
-    assert (nic.msix, nic.gsi, nic.quirks, nic.hotplug) == (7, 16, {"no_msi"}, True)
+    assert (nic.msix, nic.gsi, nic.quirks, nic.hotplug) == (7, 16, frozenset({"no_msi"}), True)
 
 
 def test_a_geometry_brings_its_own_system_vectors() -> None:

@@ -3,6 +3,7 @@
 
 import errno
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import pytest
@@ -21,12 +22,19 @@ from impl.arch.x86.io_apic_regs import (
     IOAPIC_LEVEL,
     IOAPIC_POL_HIGH,
     IOAPIC_POL_LOW,
+    IoApicRouteEntry,
 )
 from impl.arch.x86.irq_alloc_info import X86_IRQ_ALLOC_TYPE, IrqAllocInfo
 from impl.arch.x86.irq_vectors import MANAGED_IRQ_SHUTDOWN_VECTOR
 from impl.arch.x86.x86_init import X86Init
 from impl.defects import Defect
-from impl.kernel.irq.irq import IRQ_LEVEL, IRQD_SETAFFINITY_PENDING, IrqDomain
+from impl.kernel.irq.irq import (
+    IRQ_LEVEL,
+    IRQD_SETAFFINITY_PENDING,
+    IrqChip,
+    IrqDomain,
+    IrqDomainOps,
+)
 from impl.kernel.irq.irqdomain import (
     FwnodeKind,
     IrqFwnode,
@@ -34,7 +42,13 @@ from impl.kernel.irq.irqdomain import (
     irq_domain_create_hierarchy,
     irq_find_mapping,
 )
-from impl.kernel.irq.irqdomain_hierarchy import irq_domain_alloc_irqs, irq_domain_free_irqs
+from impl.kernel.irq.irqdomain_hierarchy import (
+    irq_domain_alloc_irqs,
+    irq_domain_alloc_irqs_parent,
+    irq_domain_free_irqs,
+    irq_domain_free_irqs_common,
+    irq_domain_set_hwirq_and_chip,
+)
 from impl.kernel.kernel import KernelBug
 from impl.machine import Machine
 from impl.machine_parts import IoApicDescription, MpIrqDescription
@@ -53,6 +67,7 @@ FIRST = IoApicDescription(2, 0, 24)
 TIMER = MpIrqDescription("isa", 0, 2)
 LEVEL_LOW = (IOAPIC_LEVEL, IOAPIC_POL_LOW)
 EDGE_HIGH = (IOAPIC_EDGE, IOAPIC_POL_HIGH)
+CHIP = IrqChip("remapping")
 
 
 def domain_of(m: Machine, index: int) -> IrqDomain:
@@ -107,7 +122,7 @@ def test_gen_6_without_ioapics_the_hint_alone_counts() -> None:
 
 
 def test_a_remapping_domain_becomes_the_parent() -> None:
-    m = Machine(replace(described("bare-metal"), interrupt_mode=described("uv").interrupt_mode))
+    m = booted("bare-metal")
     asked: list[tuple[X86_IRQ_ALLOC_TYPE, int]] = []
     parent = irq_domain_create_hierarchy(
         m.domains, m.vectors.x86_vector_domain, 0, 0, None, m.vectors.x86_vector_domain.ops
@@ -286,27 +301,28 @@ def test_a_new_level_entry_is_masked_and_an_edge_entry_is_not(valid: bool) -> No
     assert ioapic_read_entry(m.io_apics, 0, 20).mask == 1
 
 
-def test_a_remapping_parent_may_keep_the_entry() -> None:
+def test_ioa_5_a_remapping_parent_keeps_its_own_format_in_the_entry() -> None:
     m = booted("bare-metal")
-    seen: list[object] = []
     vector = m.vectors.x86_vector_domain
 
     def alloc(domain: IrqDomain, virq: int, nr_irqs: int, info: IrqAllocInfo) -> int:
-        seen.append(info.ioapic.entry)
+        ret = irq_domain_alloc_irqs_parent(domain, virq, nr_irqs, info)
+        irq_domain_set_hwirq_and_chip(m.domains, domain, virq, 7, CHIP, None)
+        info.ioapic.entry.entry = IoApicRouteEntry(vector=info.ioapic.pin, trigger=1, mask=1)
         info.ioapic.entry = None
-        assert vector.ops.alloc is not None
-        return vector.ops.alloc(vector, virq, nr_irqs, info)
+        return ret
 
-    vector_ops = replace(vector.ops, alloc=alloc)
-    remapping = irq_domain_create_hierarchy(m.domains, vector, 0, 0, None, vector_ops)
+    ops = IrqDomainOps(alloc=alloc, free=partial(irq_domain_free_irqs_common, m.domains))
+    remapping = irq_domain_create_hierarchy(m.domains, vector, 0, 0, None, ops)
     m.x86.init.irq_remapping_get_irq_domain = lambda info: remapping
     assert mp_irqdomain_create(m.io_apics, 0) == 0
-    info = pin_info(20)
-    domain = domain_of(m, 0)
-    assert domain.ops.alloc is not None
     irq = m.acpi_register_gsi(20, *LEVEL_LOW)
-    assert irq == -errno.EINVAL and info.ioapic.entry is None
-    assert len(seen) == 1
+    assert irq_desc(m, irq).irq_data.chip is m.io_apics.ir_chip
+    assert m.request_irq(irq) == 0
+    entry = ioapic_read_entry(m.io_apics, 0, 20)
+    assert (entry.vector, entry.dest, entry.mask) == (20, 0, 0)
+    assert m.fire_vector(vector_level(m, irq).cpu, vector_level(m, irq).vector)
+    assert m.free_irq(irq) == 0 and m.acpi_unregister_gsi(20) == 0
 
 
 # Mapping
