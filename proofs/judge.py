@@ -16,7 +16,7 @@ from spec.partial import ANY, Store
 from spec.records import Field, Invariant, Model
 from spec.scope import Scope
 from spec.source import Statement, lines
-from spec.terms import Bool, Int, value_of
+from spec.terms import Bool, Enum, Int, value_of
 from spec.words import Words
 from spec.wordwise import Translator
 
@@ -109,9 +109,10 @@ def _encoder(f: Field, place: Place) -> Callable[[Store], int]:
         return lambda store: _members(store, part)
     if isinstance(f.type, Int):
         return lambda store: int(_at(store, key))
-    if place.kind == "option":
-        return lambda store: _one_hot(_at(store, key))
-    raise ValueError(f"no word of {f.name} is needed between operations")
+    if isinstance(f.type, Enum):
+        members = {member: number for number, member in enumerate(f.type.members)}
+        return lambda store: members[_at(store, key)]
+    return lambda store: _one_hot(_at(store, key))
 
 
 def _at(store: Store, key: Any) -> Any:

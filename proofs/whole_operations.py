@@ -23,7 +23,12 @@ from impl.drivers.pci.msi import (
 )
 from impl.drivers.pci.pci import PciDev, PciPower
 from impl.kernel.irq.affinity import IrqAffinity
-from impl.kernel.irq.irq import IRQD_AFFINITY_MANAGED, IRQD_IRQ_STARTED, IrqDesc
+from impl.kernel.irq.irq import (
+    IRQD_AFFINITY_MANAGED,
+    IRQD_IRQ_STARTED,
+    IRQD_MSI_NOMASK_QUIRK,
+    IrqDesc,
+)
 from impl.kernel.kernel import ALLOCATION_SITES
 from impl.machine import Machine
 from proofs.hierarchy_layer import levels
@@ -173,6 +178,9 @@ def _plain(desc: IrqDesc) -> bool:
 
 
 def _managed_started(desc: IrqDesc) -> bool:
+    """What isolation may move at once; a device that cannot be masked waits for an interrupt."""
+    if desc.irq_data.test(IRQD_MSI_NOMASK_QUIRK):
+        return False
     return desc.irq_data.test(IRQD_AFFINITY_MANAGED) and desc.irq_data.test(IRQD_IRQ_STARTED)
 
 
