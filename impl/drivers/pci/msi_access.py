@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 _U32 = 0xFFFFFFFF
+_NO_IRQ = -1
 
 
 def msi_desc_to_pci_dev(desc: MsiDesc) -> PciDev:
@@ -281,7 +282,7 @@ def _arch_restore_msi_irqs(dev: PciDev) -> None:
 def _cache_mask(desc: MsiDesc, masked: int) -> None:
     desc.masked = masked
     pci = msi_desc_to_pci_dev(desc).bus.pci
-    pci.trace("pci_msi_mask_irq", irq=desc.irq, desc=desc.id, mask=masked)
+    pci.trace("pci_msi_mask_irq", irq=desc.irq or _NO_IRQ, desc=desc.id, mask=masked)
 
 
 def _msi_set_mask_bit(irqd: IrqData, flag: int) -> None:
