@@ -8,6 +8,7 @@ import pytest
 from impl.arch.x86.dmar import DmarUnit, dmar_alloc_hwirq, dmar_free_hwirq, dmar_set_interrupt
 from impl.arch.x86.hpet import HpetChannel, hpet_assign_irq, hpet_create_irq_domain, hpet_dev_id
 from impl.arch.x86.irq_alloc_info import X86_IRQ_ALLOC_TYPE, IrqAllocInfo
+from impl.arch.x86.irq_vectors import ApicMode
 from impl.arch.x86.vector_domain import irq_msi_compose_msg
 from impl.arch.x86.x86_init import X86Init
 from impl.defects import Defect
@@ -112,8 +113,10 @@ def test_msi_1_the_operations_of_both_domains(defects: tuple[Defect, ...]) -> No
 @pytest.mark.parametrize("site", ["irq_domain_alloc_fwnode", "irq_domain_add"])
 def test_without_memory_a_unit_is_asked_again_later(site: str) -> None:
     m = PciMachine()
+    fwnodes = set(m.domains.fwnodes)
     m.fail_next(site)
     assert dmar_alloc_hwirq(m.x86, 0, 0, DmarUnit(0)) == -1
+    assert m.domains.fwnodes == fwnodes
     assert dmar_set_interrupt(m.x86, DmarUnit(0)) == 0
     m.fail_next("alloc_apic_chip_data")
     assert dmar_set_interrupt(m.x86, DmarUnit(1)) == -errno.EINVAL
@@ -135,7 +138,7 @@ def test_apic_7_each_timer_has_an_interrupt_of_its_own() -> None:
 
 
 def test_a_timer_moves_in_process_context_and_has_no_upper_address() -> None:
-    m = PciMachine()
+    m = PciMachine(17, apic=ApicMode.X2APIC_CLUSTER)
     domain = hpet_create_irq_domain(m.x86, 0)
     assert domain is not None
     channel = HpetChannel(0)
@@ -146,10 +149,11 @@ def test_a_timer_moves_in_process_context_and_has_no_upper_address() -> None:
     assert irq_data_get_irq_chip(irqd).name == "HPET-MSI"
     assert m.request_irq(irq) == 0
     assert [channel.enabled] == [True]
-    assert m.set_affinity(irq, mask(0)) == 0
+    assert m.set_affinity(irq, mask(16)) == 0
     cfg = m.vector_level(irq).hw_irq_cfg
-    assert m.vector_level(irq).cpu == 0
+    assert m.vector_level(irq).cpu == 16
     message = irq_msi_compose_msg(m.vectors, cfg)
+    assert message.address_hi == 0x10000
     assert channel.message == message._replace(address_hi=0)
     assert m.free_irq(irq) == 0
     assert [channel.enabled] == [False]

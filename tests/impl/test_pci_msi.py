@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from impl.defects import Defect
-from impl.drivers.pci.capability import MsiCap
+from impl.drivers.pci.capability import PCI_MSI_FLAGS, MsiCap
 from impl.drivers.pci.msi import (
     pci_disable_msi,
     pci_enable_msi_range,
@@ -18,10 +18,12 @@ from impl.drivers.pci.msi_access import pci_restore_msi_state, pci_write_msi_msg
 from impl.drivers.pci.msi_domain import (
     pci_msi_domain_calc_hwirq,
 )
+from impl.drivers.pci.msi_regs import PCI_MSI_FLAGS_ENABLE
 from impl.drivers.pci.pci import (
     PciPower,
     pci_set_power_state,
     pci_signal,
+    pci_write_config,
 )
 from impl.kernel.irq.irq import IrqChip, IrqDomain, IrqDomainOps, MsiMsg
 from impl.kernel.irq.irqdomain_hierarchy import irq_domain_set_info
@@ -96,6 +98,17 @@ def test_pci_5_a_block_is_asked_for_twice_at_most() -> None:
     assert dev.msi_list[0].nvec_used == 1
 
 
+def test_pci_5_a_block_that_finds_no_room_is_asked_for_as_one() -> None:
+    m = PciMachine()
+    dev = m.device(msi=MsiCap(5))
+    dev.msi_domain = block_domain(m)
+    m.fail_next("alloc_desc", 3)
+    assert pci_enable_msi_range(dev, 1, 4) == 1
+    pci_disable_msi(dev)
+    m.fail_next("alloc_desc", 3)
+    assert pci_enable_msi_range(dev, 2, 4) == -errno.ENOSPC
+
+
 @pytest.mark.parametrize("maskbit", [True, False])
 @pytest.mark.parametrize(
     ("site", "nth", "ret"),
@@ -112,11 +125,13 @@ def test_pci_6_a_failed_attempt_leaves_nothing(
 ) -> None:
     m = PciMachine()
     dev = m.device(msi=MsiCap(0, maskbit=maskbit), irq=5)
+    assert dev.msi_cap is not None
+    pci_write_config(dev, dev.msi_cap, PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE)  # left by somebody
     before = m.footprint()
     m.fail_next(site, nth)
     assert pci_enable_msi_range(dev, 1, 1) == ret
     assert (dev.msi_list, dev.msi_enabled, dev.irq, dev.intx_on) == ([], False, 5, True)
-    assert dev.msi_cap is not None and not dev.msi_cap.control & 1
+    assert not dev.msi_cap.control & PCI_MSI_FLAGS_ENABLE
     assert dev.msi_irq_groups == ()
     assert m.footprint() == before
     assert pci_enable_msi_range(dev, 1, 1) == 1
@@ -159,6 +174,14 @@ def test_pci_7_the_cache_is_the_mask_register_until_the_shutdown() -> None:
     events = events_of(m, lambda: pci_disable_msi(dev))
     assert cap.mask_bits == 0
     assert [e.fields["mask"] for e in events if e.name == "pci_msi_mask_irq"] == []
+
+
+def test_pci_7_the_block_is_masked_before_it_has_irqs() -> None:
+    m = PciMachine()
+    dev = m.device(msi=MsiCap(1, maskbit=True))
+    events = events_of(m, lambda: pci_enable_msi_range(dev, 1, 1))
+    masked = [event.fields for event in events if event.name == "pci_msi_mask_irq"]
+    assert masked == [{"irq": -1, "desc": dev.msi_list[0].id, "mask": 3}]
 
 
 def test_trap_31_ignoring_masks_writes_none_and_empties_the_cache() -> None:

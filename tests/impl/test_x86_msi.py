@@ -2,6 +2,7 @@
 """Messages of native PCI MSI, and moves of devices that cannot be masked."""
 
 import errno
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,14 @@ from impl.drivers.pci.capability import MsiCap
 from impl.drivers.pci.msi import pci_enable_msi_range, pci_enable_msix_range, pci_irq_vector
 from impl.drivers.pci.pci import PciDev, pci_signal
 from impl.kernel.irq.chip import irq_chip_compose_msi_msg
-from impl.kernel.irq.irq import IRQD_MSI_NOMASK_QUIRK, IrqData, MsiMsg, irq_data_get_irq_chip
+from impl.kernel.irq.irq import (
+    IRQ_SET_MASK_OK,
+    IRQ_SET_MASK_OK_DONE,
+    IRQD_MSI_NOMASK_QUIRK,
+    IrqData,
+    MsiMsg,
+    irq_data_get_irq_chip,
+)
 from impl.kernel.irq.irqdomain_hierarchy import irq_domain_alloc_irqs
 from impl.kernel.kernel import KernelBug
 from impl.trace import Event
@@ -171,6 +179,45 @@ def test_a_slot_with_an_owner_is_left_alone() -> None:
     assert new == m.vector_level(taken).vector
     assert m.vectors.vector_irq[1][new] == taken
     assert "msi_forgive_vector" not in names(events)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "answer", "messages"),
+    [
+        ((2, 0x31), (1, 0x41), IRQ_SET_MASK_OK, [(2, 0x41), (1, 0x41)]),
+        ((2, 0x31), (1, 0x31), IRQ_SET_MASK_OK, [(1, 0x31)]),
+        ((2, 0x31), (2, 0x41), IRQ_SET_MASK_OK, [(2, 0x41)]),
+        ((2, 0xEF), (1, 0x41), IRQ_SET_MASK_OK, [(1, 0x41)]),
+        ((2, 0x31), (1, 0x41), IRQ_SET_MASK_OK_DONE, []),
+        ((2, 0x31), (1, 0x41), -errno.EBUSY, []),
+    ],
+)
+def test_apic_q_the_detour_is_made_only_where_the_message_can_tear(
+    old: tuple[int, int], new: tuple[int, int], answer: int, messages: list[tuple[int, int]]
+) -> None:
+    m = PciMachine()
+    _, irq = native(m, MsiCap())
+    irqd, cfg = m.irqd(irq), m.vector_level(irq).hw_irq_cfg
+    parent = irqd.parent_data
+    assert parent is not None
+    cfg.dest_apicid, cfg.vector = old
+    m.kernel.this_cpu = 1
+
+    def move(irqd: IrqData, mask: int, force: bool) -> int:
+        cfg.dest_apicid, cfg.vector = new
+        return answer
+
+    parent.chip = replace(irq_data_get_irq_chip(parent), irq_set_affinity=move)
+    results: list[int] = []
+    events = events_of(m, lambda: results.append(msi_set_affinity(m.x86, irqd, mask(0), False)))
+    written = [
+        MsiMsg(*(event.fields[part] for part in MsiMsg._fields))
+        for event in events
+        if event.name == "pci_write_msi_msg"
+    ]
+    assert results == [answer]
+    assert [m.target(message) for message in written] == messages
+    assert "WARN" not in names(events)
 
 
 def test_apic_5_a_move_from_another_cpu_warns_and_writes_directly() -> None:
