@@ -4,7 +4,6 @@
 from impl.arch.x86.dmar import DmarUnit
 from impl.arch.x86.hpet import HpetChannel
 from impl.arch.x86.io_apic import IoApics, MpChipData, ioapic_assert_pin
-from impl.arch.x86.irq_vectors import ApicMode
 from impl.arch.x86.msidef import decode_msi_msg
 from impl.arch.x86.uv import UvChipData, UvHubs
 from impl.drivers.pci.pci import PciDev, pci_signal
@@ -30,7 +29,7 @@ def signal_irq(io_apics: IoApics, hubs: UvHubs, desc: IrqDesc) -> tuple[int, int
     message = _message(desc)
     if message is None or not message.address_lo:
         return None
-    x2apic = io_apics.x86.vectors.apic is ApicMode.X2APIC_CLUSTER
+    x2apic = io_apics.x86.vectors.apic.x2apic
     return _target(io_apics, *decode_msi_msg(*message, x2apic=x2apic))
 
 

@@ -4,7 +4,7 @@
 The domains are in io_apic_domain.py, the choice of irqs for pins in io_apic_map.py, the set-up at
 boot in io_apic_setup.py.
 
-Several pins may be wired to one irq; their table entries are then equal.
+Several pins may be wired to one irq; whatever writes its entry writes it to all of them.
 """
 
 import enum
@@ -14,7 +14,6 @@ from functools import partial
 
 from impl.arch.x86.i8259 import LegacyPic
 from impl.arch.x86.io_apic_regs import IOAPIC_LEVEL, IoApicRouteEntry, pack, unpack
-from impl.arch.x86.irq_vectors import ApicMode
 from impl.arch.x86.mpparse import MpIrq
 from impl.arch.x86.vector import HwIrqCfg, vector_level
 from impl.arch.x86.vector_move import apic_ack_irq, irq_complete_move
@@ -201,7 +200,7 @@ def mp_setup_entry(a: IoApics, data: MpChipData, cfg: HwIrqCfg) -> None:
     """Make the entry of a new interrupt, masked if it is level triggered."""
     data.entry = IoApicRouteEntry(
         vector=cfg.vector,
-        dest_mode=int(a.x86.vectors.apic is not ApicMode.PHYSICAL),
+        dest_mode=int(a.x86.vectors.apic.logical),
         polarity=data.polarity,
         trigger=data.trigger,
         mask=int(data.trigger == IOAPIC_LEVEL),

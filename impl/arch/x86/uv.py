@@ -17,7 +17,6 @@ from impl.arch.x86.irq_alloc_info import (
     UvAllocInfo,
     init_irq_alloc_info,
 )
-from impl.arch.x86.irq_vectors import ApicMode
 from impl.arch.x86.vector import vector_level
 from impl.arch.x86.vector_move import apic_ack_irq, send_cleanup_vector
 from impl.arch.x86.x86_init import X86Platform
@@ -219,7 +218,7 @@ def _uv_set_irq_affinity(uv: UvHubs, irqd: IrqData, mask: int, force: bool) -> i
 def _uv_program_mmr(uv: UvHubs, irqd: IrqData, mask: int) -> None:
     cfg = vector_level(irqd).hw_irq_cfg
     data: UvChipData = irqd.chip_data
-    dest_mode = int(uv.x86.vectors.apic is not ApicMode.PHYSICAL)
+    dest_mode = int(uv.x86.vectors.apic.logical)
     uv.mmrs[data.pnode, data.offset] = UvMmr(cfg.vector, cfg.dest_apicid, dest_mode, mask)
     uv.trace("uv_program_mmr", irq=irqd.irq, vector=cfg.vector, dest=cfg.dest_apicid, masked=mask)
 
