@@ -20,7 +20,7 @@ _FAMILIES: Final[Mapping[str, int]] = {
     "DOM": 14,
     "MSI": 13,
     "PCI": 10,
-    "APIC": 6,
+    "APIC": 7,
     "IOA": 8,
     "UV": 3,
     "INIT": 6,
