@@ -4,7 +4,7 @@ the retries of a driver's request end (PCI-5), and what the rework of the number
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import z3
@@ -143,52 +143,54 @@ def _consecutive() -> Iterator[Obligation]:
 
 def _contiguous() -> Iterator[Obligation]:
     """PCI-10: a device replaces the lower bits of its data word by the number of the message."""
-    for multiple in range(6):
-        block = range(1 << multiple)
+    return (_contiguous_block(1 << multiple) for multiple in range(6))
 
-        def sent(words: Words, block: range = block) -> z3.BoolRef:
-            data, low = words["data"], len(block) - 1
-            return z3.And(
-                *((data & ~z3.BitVecVal(low, data.size())) | k == data + k for k in block)
-            )
 
-        def aligned(words: Words, block: range = block) -> z3.BoolRef:
-            return words["data"] & (len(block) - 1) == 0
+def _contiguous_block(size: int) -> Obligation:
+    lower = size - 1
 
-        yield Claim(
-            "PCI-10",
-            f"data words of a block of {len(block)} follow one another exactly if it is aligned",
-            {"data": 16},
-            lambda words, sent=sent, aligned=aligned: sent(words) == aligned(words),
-        )
+    def sent(words: Words) -> z3.BoolRef:
+        data = words["data"]
+        upper = data & ~z3.BitVecVal(lower, data.size())
+        return z3.And(*((upper | k) == data + k for k in range(size)))
+
+    return Claim(
+        "PCI-10",
+        f"data words of a block of {size} follow one another exactly if it is aligned",
+        {"data": 16},
+        lambda words: sent(words) == (words["data"] & lower == 0),
+    )
 
 
 def _terminating() -> Iterator[Obligation]:
-    """PCI-5: what a request returns and the loop tries next, `rc`, is smaller than what it tried.
+    """PCI-5 for MSI and MSI-X.
 
-    The loop goes on with a positive rc of at least `minimum`. MSI answers 1 to more than one
-    vector; MSI-X answers the size of the table to a request for more, or how many descriptors got
-    their interrupts, which is less than asked for if one did not."""
-    widths = {"n": 12, "minimum": 12, "rc": 12, "table": 12}
+    The loops go on with a positive answer `rc` of at least `minimum`. MSI answers 1 to more than
+    one vector; MSI-X answers the size of the table to a request for more, or how many descriptors
+    got their interrupts, which is less than asked for if one did not."""
+    yield _retries("MSI", _msi_answers)
+    yield _retries("MSI-X", _msix_answers)
 
-    def loops(words: Words) -> z3.BoolRef:
-        return z3.And(z3.UGE(words["rc"], words["minimum"]), z3.UGE(words["minimum"], 1))
+
+def _retries(name: str, answers: Callable[[Words], z3.BoolRef]) -> Obligation:
+    """What is tried next is smaller than what was tried, and never less than the minimum."""
+
+    def tried(words: Words) -> z3.BoolRef:
+        asked = z3.And(z3.UGE(words["n"], words["minimum"]), z3.UGE(words["minimum"], 1))
+        return z3.And(asked, answers(words), z3.UGE(words["rc"], words["minimum"]))
 
     def decreases(words: Words) -> z3.BoolRef:
         left = z3.ULT(words["rc"] - words["minimum"], words["n"] - words["minimum"])
         return z3.And(z3.ULT(words["rc"], words["n"]), left)
 
-    for name, answers in (("MSI", _msi_answers), ("MSI-X", _msix_answers)):
-        yield Claim(
-            "PCI-5",
-            f"every retry of {name} lowers the vectors asked for, not below the minimum",
-            widths,
-            decreases,
-            lambda words, answers=answers: z3.And(
-                z3.UGE(words["n"], words["minimum"]), loops(words), answers(words)
-            ),
-            ("what an allocation can answer (section 7.2)",),
-        )
+    return Claim(
+        "PCI-5",
+        f"every retry of {name} lowers the vectors asked for, not below the minimum",
+        {"n": 12, "minimum": 12, "rc": 12, "table": 12},
+        decreases,
+        tried,
+        ("what an allocation can answer (section 7.2)",),
+    )
 
 
 def _msi_answers(words: Words) -> z3.BoolRef:

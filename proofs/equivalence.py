@@ -141,33 +141,35 @@ def _fields() -> Iterator[Obligation]:
     )
     yield Fact("series-12", "the implementation has these fields", _not_implemented)
     for patch, user in series.PATCHES.items():
-        moved = series.MOVED[user]
-        yield Fact(
-            f"series-{patch}",
-            f"every field of {user} has a place of its own",
-            lambda moved=moved: [
-                f"{one} and {other}"
-                for one, other in combinations(moved, 2)
-                if set(moved[one]) & set(moved[other])
-            ],
-        )
-        yield Fact(
-            f"series-{patch}",
-            f"no field of {user} is narrower",
-            lambda moved=moved: [
-                f"{old} in {new}"
-                for old, names in moved.items()
-                for new in names
-                if _AFTER[new].bits < _BEFORE[old].bits
-            ],
-        )
-        yield Fact(
-            f"series-{patch}",
-            f"the fields of {user} are all its fields",
-            lambda moved=moved, user=user: sorted(
-                set(moved) ^ {member.name for member in series.UNION_BEFORE[user]}
-            ),
-        )
+        yield from _kept(f"series-{patch}", user)
+
+
+def _kept(subject: str, user: str) -> Iterator[Obligation]:
+    """The fields of one user are moved one to one, and each fits."""
+    moved = series.MOVED[user]
+    own = {member.name for member in series.UNION_BEFORE[user]}
+    yield Fact(
+        subject,
+        f"every field of {user} has a place of its own",
+        lambda: [
+            f"{one} and {other}"
+            for one, other in combinations(moved, 2)
+            if set(moved[one]) & set(moved[other])
+        ],
+    )
+    yield Fact(
+        subject,
+        f"no field of {user} is narrower",
+        lambda: [
+            f"{old} in {new}"
+            for old, names in moved.items()
+            for new in names
+            if _AFTER[new].bits < _BEFORE[old].bits
+        ],
+    )
+    yield Fact(
+        subject, f"the fields of {user} are all its fields", lambda: sorted(set(moved) ^ own)
+    )
 
 
 def _aliased(used: Mapping[str, Sequence[str]], places: Mapping[str, _Place]) -> list[str]:
@@ -180,15 +182,13 @@ def _aliased(used: Mapping[str, Sequence[str]], places: Mapping[str, _Place]) ->
 
 
 def _not_implemented() -> list[str]:
-    info = IrqAllocInfo()
-    missing = []
-    for name in _AFTER:
-        part: object = info
-        for attribute in name.split("."):
-            part = getattr(part, attribute, missing)
-        if part is missing:
-            missing.append(name)
-    return missing
+    return [name for name in _AFTER if not _has(IrqAllocInfo(), name)]
+
+
+def _has(part: object, name: str) -> bool:
+    """Whether a dotted name can be followed from `part`."""
+    first, _, rest = name.partition(".")
+    return hasattr(part, first) and (not rest or _has(getattr(part, first), rest))
 
 
 def _composers() -> Iterator[Obligation]:
@@ -225,22 +225,23 @@ def _composers() -> Iterator[Obligation]:
             if len(composes.intersection(chain)) > 1
         ],
     )
-    for composes, last, when in ((before, True, "before"), (after, False, "after")):
-        yield Fact(
-            "APIC-3",
-            f"behind remapping the remapping chip composes ({when})",
-            lambda composes=composes, last=last: [
-                f"{name}: {by}"
-                for name, by in _composed_by(remapped, composes, last=last).items()
-                if by != "IR"
-            ],
-        )
+    yield _remapped_composes(before, "before", last=True)
+    yield _remapped_composes(after, "after", last=False)
     wrong_last = _composed_by(remapped, after, last=True)
     yield Fact(
         "APIC-3",
         "patch 5 without patch 4 (N5) has the APIC compose everywhere behind remapping",
         lambda: [name for name, by in wrong_last.items() if by != "APIC"],
         ", ".join(f"{name}: {by} instead of IR" for name, by in wrong_last.items()),
+    )
+
+
+def _remapped_composes(composes: frozenset[str], when: str, *, last: bool) -> Obligation:
+    by = _composed_by(series.REMAPPED, composes, last=last)
+    return Fact(
+        "APIC-3",
+        f"behind remapping the remapping chip composes ({when})",
+        lambda: [f"{name}: {chip}" for name, chip in by.items() if chip != "IR"],
     )
 
 
