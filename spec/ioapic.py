@@ -72,6 +72,7 @@ ioapic.field("active_low", IRQ, doc="mp_chip_data.polarity")
 ioapic.field("route_vector", IOAPIC, PIN, type=Option(VECTOR), doc="the entry's vector")
 ioapic.field("route_cpu", IOAPIC, PIN, type=Option(CPU), doc="the entry's target")
 ioapic.field("route_open", IOAPIC, PIN, doc="the entry is not masked")
+ioapic.field("unwritten", IOAPIC, PIN, doc="the irq was active when it took the pin over")
 
 ioapic.field("in_hand", IRQ, transient=True, doc="the irq has a pin and no user")
 ioapic.field("entry", IOAPIC, PIN, type=ENTRY, transient=True, doc="whether it is to be written")
@@ -217,7 +218,8 @@ def ioa_attributes(s: State) -> Term:
 
 @ioapic.invariant(
     "IOA-5",
-    "The entries of an active irq that is not remapped name its vector and its CPU.",
+    "The entries of an active irq that is not remapped name its vector and its CPU, but for a pin "
+    "that was taken over from the PIC and not written since.",
     unless=("IOA-pin",),
 )
 def ioa_entries(s: State) -> Term:
@@ -226,7 +228,7 @@ def ioa_entries(s: State) -> Term:
         IOAPIC,
         PIN,
         lambda i, a, p: and_(
-            s.pin_irq[a, p] == i, s.activated[i], ~s.remapped[a], ~owed(s, a, p)
+            s.pin_irq[a, p] == i, s.activated[i], ~s.remapped[a], ~owed(s, a, p), ~s.unwritten[a, p]
         ).implies(follows_config(s, i, a, p)),
     )
 
@@ -289,6 +291,7 @@ def lists(s: State) -> Term:
             s.irq_2_pin[i, a, p] == (s.pin_irq[a, p] == i),
             s.irq_2_pin[i, a, p].implies(and_(s.desc[i], mapped(s, i), s.has_pin[a, p])),
             owed(s, a, p).implies(~s.remapped[a] & s.activated[s.pin_irq[a, p]]),
+            s.unwritten[a, p].implies(s.activated[s.pin_irq[a, p]]),
         ),
     )
 

@@ -70,6 +70,7 @@ def irq_free_descs(s: State, irq: Term) -> None:
     s.require(s.desc[irq], ~mapped(s, irq))
     s.desc[irq] = False
     s.dynamic[irq] = False
+    s.activated[irq] = False
 
 
 @ioapic.action(irq=IRQ, vector=VECTOR, cpu=CPU)
@@ -95,14 +96,13 @@ def _configure(s: State, irq: Term, vector: Term, cpu: Term) -> None:
     s.cfg_vector[irq] = vector
     s.cfg_cpu[irq] = cpu
     with each_pin(s, irq, lambda a, p: ~s.remapped[a]) as (a, p):
-        s.entry[a, p] = ite(s.activated[irq], ENTRY.OWED, ENTRY.SETTLED)
+        s.entry[a, p] = ite(mapped(s, irq) & s.activated[irq], ENTRY.OWED, ENTRY.SETTLED)
 
 
 @ioapic.action(irq=IRQ)
 def vector_teardown(s: State, irq: Term) -> None:
     """The irq leaves the vector domain; the IO-APIC's is left before."""
     s.require(~mapped(s, irq))
-    s.activated[irq] = False
     s.cfg_vector[irq] = None
     s.cfg_cpu[irq] = None
 
@@ -122,12 +122,20 @@ def irq_domain_activate_irq(s: State, irq: Term) -> None:
 
 
 @ioapic.action(irq=IRQ)
+def irqd_clr_activated(s: State, irq: Term) -> None:
+    """The early activation trick of the MSI core: no irq of an IO-APIC has it."""
+    s.require(s.activated[irq], ~mapped(s, irq))
+    s.activated[irq] = False
+
+
+@ioapic.action(irq=IRQ)
 def irq_domain_deactivate_irq(s: State, irq: Term) -> None:
     """ACTIVATED is cleared: nothing is owed to the entries of an irq that is not active."""
     s.require(s.activated[irq])
     s.activated[irq] = False
     with each_pin(s, irq) as (a, p):
         s.entry[a, p] = ENTRY.SETTLED
+        s.unwritten[a, p] = False
 
 
 # --- IO-APICs and their domains -------------------------------------------------------------
@@ -158,7 +166,8 @@ def setup_IO_APIC(s: State) -> None:
 @ioapic.action(irq=IRQ, ioapic=IOAPIC, pin=PIN)
 def add_pin_to_irq_node(s: State, irq: Term, ioapic: Term, pin: Term) -> None:
     """A pin for an irq: the first one of any irq, or a further one of an ISA irq. Nobody programs a
-    pin that is added to an active irq, before the irq moves or is activated again (IOA-pin)."""
+    pin that is added to an active irq, before the irq moves or is activated again: the boot code
+    does so at once with an irq that it takes over from the PIC, others do not (IOA-pin)."""
     isa = s.isa_of[ioapic, pin] == irq
     first = ~mapped(s, irq)
     s.require(s.desc[irq], s.has_pin[ioapic, pin], made(s, ioapic))
@@ -167,13 +176,14 @@ def add_pin_to_irq_node(s: State, irq: Term, ioapic: Term, pin: Term) -> None:
         ite(s.isa_of[ioapic, pin] == none(IRQ), first & _number_fits(s, irq, ioapic, pin), isa)
     )
     s.require(first | s.is_isa[irq])
-    s.assume("IOA-pin", ~s.activated[irq])
+    s.assume("IOA-pin", implies(s.activated[irq], first & s.legacy[irq]))
     s.irq_2_pin[irq, ioapic, pin] = True
     s.pin_irq[ioapic, pin] = irq
     with s.when(first):
         s.home_ioapic[irq] = ioapic
         s.home_pin[irq] = pin
         s.is_isa[irq] = isa
+        s.unwritten[ioapic, pin] = s.activated[irq]
         s.in_hand[irq] = True
 
 
@@ -254,5 +264,6 @@ def ioapic_write_entry(
     s.route_vector[ioapic, pin] = vector
     s.route_cpu[ioapic, pin] = dest
     s.route_open[ioapic, pin] = ~masked
+    s.unwritten[ioapic, pin] = False
     late = and_(native, s.activated[irq], ~right)
     s.entry[ioapic, pin] = ite(late, ENTRY.OWED, ENTRY.SETTLED)

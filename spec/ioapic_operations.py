@@ -61,7 +61,7 @@ def dynamic_irq_freed(s: State, irq: Term) -> None:
 @ioapic.operation(irq=IRQ, ioapic=IOAPIC, pin=PIN, trigger=BOOL, polarity=BOOL)
 def map_new(s: State, irq: Term, ioapic: Term, pin: Term, trigger: Term, polarity: Term) -> None:
     """mp_map_pin_to_irq for a pin that has no irq yet."""
-    s.require(~mapped(s, irq))
+    s.require(~mapped(s, irq), ~s.activated[irq])
     with s.when(~s.desc[irq]):
         irq_alloc_descs(s, irq)
     mp_set_attr(s, irq, trigger, polarity)
@@ -115,13 +115,21 @@ def start(s: State, irq: Term, vector: Term, cpu: Term) -> None:
     irq_domain_activate_irq(s, irq)
 
 
-@ioapic.operation(irq=IRQ, vector=VECTOR, cpu=CPU)
-def take_over(s: State, irq: Term, vector: Term, cpu: Term) -> None:
-    """A legacy irq that the PIC has served is activated as what it was."""
-    s.require(mapped(s, irq), ~s.activated[irq])
-    vector_config_legacy(s, irq, vector, cpu)
-    _write_entries(s, irq, FALSE)
+@ioapic.operation(irq=IRQ)
+def start_at_pic(s: State, irq: Term) -> None:
+    """A legacy irq, such as the timer's, is requested while the PIC still serves it."""
+    s.require(s.legacy[irq], ~mapped(s, irq), ~s.activated[irq])
     irq_domain_activate_irq(s, irq)
+
+
+@ioapic.operation(irq=IRQ, ioapic=IOAPIC, pin=PIN, vector=VECTOR, cpu=CPU)
+def take_over(s: State, irq: Term, ioapic: Term, pin: Term, vector: Term, cpu: Term) -> None:
+    """The boot code maps it as what it is: active, and with its boot-time vector."""
+    s.require(s.activated[irq], ~mapped(s, irq))
+    vector_config_legacy(s, irq, vector, cpu)
+    mp_set_attr(s, irq, FALSE, FALSE)
+    add_pin_to_irq_node(s, irq, ioapic, pin)
+    mp_map_pin(s, irq, ioapic, pin)
 
 
 @ioapic.operation(irq=IRQ, vector=VECTOR, cpu=CPU)

@@ -82,11 +82,18 @@ def test_ioa_6_an_isa_irq_keeps_its_number_and_is_never_given_back() -> None:
 
 
 def test_ioa_6_the_timer_keeps_its_vector_when_it_is_taken_over() -> None:
-    walk = made("LEGACY", legacy=1, isa_pins=1)
-    map_pin(walk, 0, 0, **EDGE)
-    assert not walk.can("take_over", irq=0, vector=1, cpu=0)
-    walk.do("take_over", irq=0, vector=0, cpu=0)
-    assert (walk.get("route_vector", 0, 0), walk.get("route_cpu", 0, 0)) == (0, 0)
+    walk = made("LEGACY", legacy=1, isa_pins=1, initialized=False)
+    walk.do("legacy_irq", irq=0)
+    walk.do("start_at_pic", irq=0)
+    assert not walk.can("map_new", irq=0, ioapic=0, pin=0, **EDGE)
+    assert not walk.can("take_over", irq=0, ioapic=0, pin=0, vector=1, cpu=0)
+    walk.do("take_over", irq=0, ioapic=0, pin=0, vector=0, cpu=0)
+    assert (walk.get("cfg_vector", 0), walk.get("cfg_cpu", 0)) == (0, 0)
+    # The boot code activates it again, which writes the entry.
+    assert walk.get("unwritten", 0, 0)
+    walk.do("stop", irq=0)
+    walk.do("start", irq=0, vector=0, cpu=0)
+    assert walk.get("route_vector", 0, 0) == 0 and not walk.get("unwritten", 0, 0)
 
 
 @pytest.mark.parametrize("kind", ["LEGACY", "STRICT"])
