@@ -8,9 +8,9 @@ action of its own name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from proofs.events import EVENTS, Fields, Peek, Reading
 from proofs.impl_events import IMPL_EVENTS, readings
@@ -20,14 +20,20 @@ from spec.records import Model
 
 __all__ = ["above_vectors"]
 
+_NONE: Final[Mapping[str, Reading]] = {}
 
-def above_vectors(model: Model) -> Readings:
-    """The readings of a layer that shares actions with the vector layer."""
-    own = by_name(model)
+
+def above_vectors(model: Model, own: Mapping[str, Reading] = _NONE) -> Readings:
+    """The readings of a layer that shares actions with the vector layer; `own` has those of its
+    events whose fields are not an action's parameters."""
+    named = by_name(model)
 
     def read(name: str, fields: Fields, peek: Peek) -> Iterator[Reading]:
+        if name in own:
+            yield own[name]
+            return
         if name not in EVENTS and not IMPL_EVENTS.get(name):
-            yield from own(name, fields, peek)
+            yield from named(name, fields, peek)
             return
         for reading in readings(name, fields, _of(model, peek)):
             if reading.action in model.actions:

@@ -117,17 +117,16 @@ def _irq(machine: Machine, names: Names, irq: int, desc: IrqDesc, stores: dict[s
         stores["trimmed"][irq] = True
 
 
-def hierarchy_rigid(machine: Machine, names: Names, later: int) -> dict[str, dict[Any, Any]]:
-    """The rigid fields beside a machine whose `later` further domains will all be trees."""
+def hierarchy_rigid(machine: Machine, names: Names) -> dict[str, dict[Any, Any]]:
+    """What irqs and domains are, on a machine that has made all its domains."""
     legacy = machine.vectors.nr_legacy_irqs
-    known = {names["Domain"][d.id]: d for d in reversed(machine.domains.irq_domain_list)}
-    everything = range(len(known) + later)
+    domains = {names["Domain"][domain.id]: domain for domain in machine.domains.irq_domain_list}
     return {
         "legacy": {(irq,): True for irq in range(legacy)},
         "zero": {(): names["Irq"][0]} if legacy else {},
-        "allocates": {(d,): d not in known or known[d].ops.alloc is not None for d in everything},
-        "linear": {(d,): True for d, domain in known.items() if domain.linear_revmap},
-        "fwnode": {(d,): d for d in everything},
+        "allocates": {(d,): domain.ops.alloc is not None for d, domain in domains.items()},
+        "linear": {(d,): bool(domain.linear_revmap) for d, domain in domains.items()},
+        "fwnode": {(d,): d for d in domains},
     }
 
 

@@ -10,17 +10,18 @@ from typing import Any, Final
 from impl.machine import Machine
 from proofs.hierarchy_layer import HIERARCHY, hierarchy_rigid
 from proofs.layers import Binding, Names
+from proofs.msi_layer import msi_binding, msi_rigid
 from proofs.vector_layer import VECTORS
 from proofs.whole_machine import WholeMachine
 from spec.records import Model
 from spec.scope import Scope
 
-__all__ = ["BINDINGS", "scope_of"]
+__all__ = ["LAYERS", "binding_of", "scope_of"]
 
 Rigid = Mapping[str, Mapping[tuple[int, ...], Any]]
 
 
-def _vector_rigid(machine: Machine, names: Names, later: int) -> Rigid:
+def _vector_rigid(machine: Machine, names: Names) -> Rigid:
     geometry, nr_legacy = machine.vectors.geometry, machine.vectors.nr_legacy_irqs
     device_vectors = range(geometry.alloc_start, geometry.alloc_end)
     return {
@@ -31,24 +32,36 @@ def _vector_rigid(machine: Machine, names: Names, later: int) -> Rigid:
     }
 
 
-_SYSTEMS: Final = frozenset({"cpuhp", "irq", "irq_vectors", "irq_matrix", "lock", "search", "printk"})
+_SYSTEMS: Final = frozenset(
+    {"cpuhp", "irq", "irq_vectors", "irq_matrix", "lock", "search", "printk"}
+)
 
-BINDINGS: Final[Mapping[str, tuple[Binding, Callable[[Machine, Names, int], Rigid]]]] = {
-    "vectors": (replace(VECTORS, systems=_SYSTEMS), _vector_rigid),
-    "hierarchy": (HIERARCHY, hierarchy_rigid),
+_RIGID: Final[Mapping[str, Callable[[Machine, Names], Rigid]]] = {
+    "vectors": _vector_rigid,
+    "hierarchy": hierarchy_rigid,
+    "msi": msi_rigid,
 }
-"""The binding of each layer, and what is rigid in it beside a machine that is booted."""
+"""What is constant in a layer beside a machine that has made all its domains."""
+
+LAYERS: Final = tuple(_RIGID)
+"""The layers that are followed on a whole machine, from the inside out."""
+
+
+def binding_of(kind: WholeMachine, layer: str) -> Binding:
+    """The binding of a layer on this machine."""
+    if layer == "msi":
+        return msi_binding(kind.description.apic)
+    return {"vectors": replace(VECTORS, systems=_SYSTEMS), "hierarchy": HIERARCHY}[layer]
 
 
 def scope_of(kind: WholeMachine, layer: str, model: Model) -> Scope:
     """The scope of a layer beside this machine; an equal machine is booted to see what is rigid."""
-    machine, names = kind.build(), kind.names()
+    machine, names = kind.complete(), kind.names()
     description = kind.description
     sizes = {
         "Cpu": len(description.nodes),
         "Vector": description.geometry.matrix_bits,
         **{name: naming.size for name, naming in names.items()},
     }
-    later = sizes["Domain"] - len(machine.domains.irq_domain_list)
-    rigid = BINDINGS[layer][1](machine, names, later)
+    rigid = _RIGID[layer](machine, names)
     return Scope({sort.name: sizes[sort.name] for sort in model.sorts}, rigid)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from impl.arch.x86.uv import UvAffinity
 from impl.arch.x86.x86_init import X86Init
 from impl.defects import Defect
 from impl.description import MACHINES, MachineDescription, load_description
@@ -47,6 +48,15 @@ class WholeMachine:
         )
         if self.prepare is not None:
             self.prepare(machine)
+        return machine
+
+    def complete(self) -> Machine:
+        """An equal machine that has also made the domains which are made when first needed."""
+        machine = self.build()
+        for unit in machine.dmar_units:
+            machine.dmar_alloc_hwirq(unit)
+        for blade in machine.uv_hubs.blades:
+            machine.uv_setup_irq(blade, 0, 0, UvAffinity.ALL)
         return machine
 
     def names(self) -> dict[str, Naming]:

@@ -283,9 +283,9 @@ def _listed(machine: Machine, cpu: int) -> bool:
 
 
 def _faults(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
-    if not machine.kernel.failures:
-        for site in range(len(ALLOCATION_SITES)):
-            for nth in range(1, 4):
+    for site, name in enumerate(ALLOCATION_SITES):
+        for nth in range(1, 4):
+            if name not in _FATAL and not machine.kernel.failures:
                 yield {"site": site, "nth": nth}
 
 
@@ -293,6 +293,9 @@ def _fail(kind: WholeMachine, machine: Machine, values: Values) -> int:
     machine.fail_next(ALLOCATION_SITES[values["site"]], values["nth"])
     return 0
 
+
+_FATAL: Final = ("add_pin_to_irq_node",)
+"""Where the kernel panics without memory."""
 
 _ONE_APART: Final = IrqAffinity(pre_vectors=1)
 """One vector is for the device as a whole, and not spread."""
@@ -313,7 +316,7 @@ OPERATIONS: Final[Mapping[str, Kind]] = {
     ),
     "suspend": Kind(
         _each_device(_awake),
-        _on_device(lambda machine, name: machine.pci_set_power_state(name, PciPower.D3HOT)),
+        _on_device(lambda machine, name: machine.pci_set_power_state(name, PciPower.D3COLD)),
     ),
     "resume": Kind(_each_device(_asleep), _on_device(_resume)),
     "request_irq": Kind(_irqs(_idle), lambda k, m, v: m.request_irq(v["irq"])),

@@ -23,7 +23,7 @@ from proofs.machine_copy import copied, revived
 from proofs.monitor import Broken, Finding, Monitor
 from proofs.monitored import COMPARED
 from proofs.whole_laws import Laws
-from proofs.whole_layers import BINDINGS, scope_of
+from proofs.whole_layers import LAYERS, binding_of, scope_of
 from proofs.whole_ledger import PER_IRQ, apart, ledger, residue
 from proofs.whole_machine import WholeMachine
 from proofs.whole_operations import OPERATIONS
@@ -57,7 +57,7 @@ class WholeRun:
         self,
         kind: WholeMachine,
         *,
-        layers: Sequence[str] = tuple(BINDINGS),
+        layers: Sequence[str] = LAYERS,
         hazards: frozenset[str] = frozenset(),
         lenient: bool = False,
         names: tuple[str, ...] = tuple(OPERATIONS),
@@ -283,8 +283,8 @@ class WholeRun:
         return {layer: monitor.seen(self.machine) for layer, monitor in self.monitors.items()}
 
 
-_MAY_CHANGE: Final = frozenset({"shutdown_mark"})
-"""VECTOR_SHUTDOWN is left where a vector was given back."""
+_MAY_CHANGE: Final = frozenset({"shutdown_mark", "registers_lost", "msix_bit"})
+"""VECTOR_SHUTDOWN is left where a vector was given back; and an attempt writes to the device."""
 
 _OF_DOMAINS: Final = frozenset({"live", "parent", "above", "newer", "hierarchical", "bus_token"})
 """What says that a domain exists."""
@@ -321,7 +321,7 @@ def _monitor(
     kind: WholeMachine, layer: str, names: Names, hazards: frozenset[str], lenient: bool
 ) -> Monitor:
     """A monitor of a layer; the model, and the judge of a scope, are made once."""
-    binding, _ = BINDINGS[layer]
+    binding = binding_of(kind, layer)
     key = (layer, hazards)
     model = _MODELS.get(key) or _MODELS.setdefault(key, MODELS[layer].build(hazards))
     scope = scope_of(kind, layer, model)

@@ -275,6 +275,7 @@ def pci_intx(dev: PciDev, enable: bool) -> None:
 def pci_set_power_state(dev: PciDev, state: PciPower) -> None:
     """Change the power state; on the way from D3 to D0 the device forgets its registers."""
     before, dev.current_state = dev.current_state, state
+    dev.bus.pci.trace("pci_set_power_state", device=dev.id, d0=int(state == PciPower.D0))
     if state == PciPower.D0 and before >= PciPower.D3HOT:
         pci_reset_function(dev)
 
@@ -285,6 +286,7 @@ def pci_reset_function(dev: PciDev) -> None:
     for cap in (dev.msi_cap, dev.msix_cap):
         if cap is not None:
             cap.reset()
+    dev.bus.pci.trace("pci_reset_function", device=dev.id)
 
 
 def pci_signal(dev: PciDev, nr: int) -> MsiMsg | None:

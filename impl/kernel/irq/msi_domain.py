@@ -134,20 +134,23 @@ def _msi_domain_alloc(domain: IrqDomain, virq: int, nr_irqs: int, arg: IrqAllocI
 
 
 def _undo_init(domain: IrqDomain, virq: int, done: int) -> None:
-    info, ops = msi_domain_info(domain)
-    if ops.msi_free is None:
-        return
     first = 1 if Defect.N7 in domain.domains.kernel.defects else 0
     for k in range(done - 1, first - 1, -1):
-        ops.msi_free(domain, info, virq + k)
+        _msi_free(domain, virq + k)
 
 
 def _msi_domain_free(domain: IrqDomain, virq: int, nr_irqs: int) -> None:
+    for irq in range(virq, virq + nr_irqs):
+        _msi_free(domain, irq)
+    irq_domain_free_irqs_top(domain.domains, domain, virq, nr_irqs)
+
+
+def _msi_free(domain: IrqDomain, irq: int) -> None:
     info, ops = msi_domain_info(domain)
     if ops.msi_free is not None:
-        for irq in range(virq, virq + nr_irqs):
-            ops.msi_free(domain, info, irq)
-    irq_domain_free_irqs_top(domain.domains, domain, virq, nr_irqs)
+        ops.msi_free(domain, info, irq)
+        kernel = domain.domains.kernel
+        kernel.trace.emit("msi", "msi_free", kernel.this_cpu, irq=irq, domain=domain.id)
 
 
 _MSI_DOMAIN_OPS: Final = IrqDomainOps(
