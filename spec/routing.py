@@ -187,10 +187,11 @@ def pci_device_add(s: State, device: Term, domain: Term) -> None:
     s.settled[device] = ~plain | uncovered
 
 
-@routing.action(device=DEVICE, domain=DOMAIN)
+@routing.action(device=DEVICE, domain=OPTION_DOMAIN)
 def set_device_msi_domain(s: State, device: Term, domain: Term) -> None:
     """The remapping driver stores the domain of the device's unit, but in no special device."""
     s.require(s.added[device], s.irq_remapping_enabled, ~s.settled[device])
+    s.require(~(domain == none(DOMAIN)))
     s.require(~has_special(s, device), domain == s.unit[device])
     s.msi_domain[device] = domain
     s.settled[device] = True
@@ -415,6 +416,21 @@ def extraordinary(before: State, s: State, device: Term) -> Term:
     s.require(s.added[device])
     s.require(below(s, s.bus[device]) | s.default_wrapped)
     return has_special(s, device)
+
+
+@routing.theorem(
+    "X-5", "The domain that serves a device is the one that was looked up before the series.",
+    device=DEVICE, domain=OPTION_DOMAIN,
+)  # fmt: skip
+def served_as_before(before: State, s: State, device: Term, domain: Term) -> Term:
+    """Two exceptions are known: the answer without a domain was -ENOSYS and is -ENODEV, and a
+    machine that remaps and could not make its default domain had units' domains all the same."""
+    default = ~(s.default_domain == none(DOMAIN))
+    s.require(default | ~s.irq_remapping_enabled)
+    chosen = looked_up(before, device)
+    pci_msi_setup_msi_irqs(s, device, domain)
+    refused = implies(s.stubs_declared, s.refused[device])
+    return (s.served[device] == chosen) & implies(chosen == none(DOMAIN), refused)
 
 
 # --- operations: each is one action ---------------------------------------------------------
