@@ -95,13 +95,14 @@ def irq_alloc_descs(s: State, irq: Term) -> None:
 def irq_free_descs(s: State, irq: Term) -> None:
     """The descriptor goes. v5.10 frees boot's as well, where a domain failed to take it over
     (DOM-realloc)."""
-    s.require(s.desc[irq], ~has_chain(s, irq), ~s.activated[irq], ~s.started[irq])
+    s.require(s.desc[irq], ~has_chain(s, irq))
     if not s.on("DOM-realloc"):
         s.require(implies(s.kept[irq], is_taken(s, irq)))
         s.kept[irq] = False
         with s.each(DOMAIN, "d") as d:
             s.taken[irq, d] = False
     s.desc[irq] = False
+    s.activated[irq] = False
     s.started[irq] = False
 
 
@@ -229,15 +230,6 @@ def irq_domain_pop_irq(s: State, irq: Term, domain: Term) -> None:
     s.pushed[irq, domain] = False
     s.active[irq, domain] = False
     s.hwirq[irq, domain] = None
-
-
-@hierarchy.action(irq=IRQ)
-def vector_teardown(s: State, irq: Term) -> None:
-    """The root domain of x86 frees the irq: with it goes ACTIVATED, if it is set still."""
-    s.require(has_chain(s, irq), at_rest(s, irq))
-    s.apart[irq] = s.apart[irq] | s.activated[irq]
-    s.activated[irq] = False
-    s.started[irq] = False
 
 
 # --- activation -----------------------------------------------------------------------------

@@ -37,7 +37,6 @@ from spec.hierarchy_actions import (
     irq_shutdown,
     irq_startup,
     irqd_clr_activated,
-    vector_teardown,
 )
 from spec.records import FunctionOf, Indexed
 from spec.sorts import DOMAIN, FWNODE, HWIRQ, IRQ
@@ -199,7 +198,6 @@ def free(s: State, irq: Term) -> None:
     s.require(forall(DOMAIN, lambda d: ~s.pushed[irq, d]))
     chain.unmap()
     chain.reset(chain.every)
-    vector_teardown(s, irq)
     irq_domain_free_irq_data(s, irq)
     irq_free_descs(s, irq)
 

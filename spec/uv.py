@@ -26,6 +26,7 @@ uv.field("can_reserve", IRQ, doc="apic_chip_data.can_reserve")
 uv.field("vector", IRQ, type=OPTION_VECTOR, doc="apic_chip_data.vector")
 uv.field("cfg_vector", IRQ, type=OPTION_VECTOR, doc="hw_irq_cfg.vector, if a real one")
 uv.field("cfg_cpu", IRQ, type=OPTION_CPU, doc="the CPU of hw_irq_cfg.dest_apicid, likewise")
+uv.field("irqd_can_reserve", IRQ, doc="IRQD_CAN_RESERVE")
 uv.field("activated", IRQ, doc="IRQD_ACTIVATED")
 uv.field("of_uv", IRQ, doc="the irq is in the UV-CORE domain")
 uv.field("uv_hwirq", IRQ, type=Option(IRQ), doc="its hwirq there, as the irq of that number")
@@ -54,6 +55,7 @@ def vector_reserve(s: State, irq: Term) -> None:
     """An irq joins with a reservation, or goes back to one after its vector was cleared."""
     s.require(~s.present[irq] | s.can_reserve[irq], ~s.is_managed[irq])
     s.can_reserve[irq] = True
+    s.irqd_can_reserve[irq] = True
 
 
 @uv.action(irq=IRQ, failed=BOOL)
@@ -104,10 +106,64 @@ def vector_clear(
 def vector_teardown(s: State, irq: Term) -> None:
     """The irq leaves the vector domain; again the outer domain is gone."""
     s.require(s.present[irq], ~has_vector(s, irq), ~s.of_uv[irq])
-    for bit in ("present", "is_managed", "can_reserve", "activated"):
+    for bit in ("present", "is_managed", "can_reserve"):
         getattr(s, bit)[irq] = False
     s.cfg_vector[irq] = None
     s.cfg_cpu[irq] = None
+
+
+@uv.action(irq=IRQ)
+def vector_setup_legacy(s: State, irq: Term) -> None:
+    """A legacy irq that is active joins with its boot-time vector; it is none of UV's."""
+    s.require(~s.present[irq])
+    s.present[irq] = True
+
+
+@uv.action(irq=IRQ, vector=VECTOR, cpu=CPU)
+def vector_config_legacy(s: State, irq: Term, vector: Term, cpu: Term) -> None:
+    """It is configured for that vector."""
+    s.require(s.present[irq], ~s.of_uv[irq])
+    s.vector[irq] = vector
+    s.cfg_vector[irq] = vector
+    s.cfg_cpu[irq] = cpu
+
+
+@uv.action(irq=IRQ, vector=VECTOR, reserved=BOOL)
+def vector_alloc(s: State, irq: Term, vector: Term, reserved: Term) -> None:
+    """A vector is found; a reservation that it uses up may be the last one of the irq."""
+    s.require(implies(reserved, ~s.of_uv[irq]))
+    with s.when(reserved):
+        s.can_reserve[irq] = s.irqd_can_reserve[irq]
+
+
+@uv.action(irq=IRQ)
+def vector_config_shutdown(s: State, irq: Term) -> None:
+    """The configuration names no vector of its own any more: of no UV irq, which is fixed."""
+    s.require(~s.of_uv[irq])
+    s.cfg_vector[irq] = None
+    s.cfg_cpu[irq] = None
+
+
+@uv.action(irq=IRQ)
+def irqd_clr_can_reserve(s: State, irq: Term) -> None:
+    """The MSI core finds that the device cannot be masked."""
+    s.require(s.present[irq])
+    s.irqd_can_reserve[irq] = False
+
+
+@uv.action(irq=IRQ)
+def irqd_clr_activated(s: State, irq: Term) -> None:
+    """The early activation trick of the MSI core: no UV irq has it."""
+    s.require(s.activated[irq], ~s.of_uv[irq])
+    s.activated[irq] = False
+
+
+@uv.action(irq=IRQ)
+def irq_free_descs(s: State, irq: Term) -> None:
+    """The descriptor goes, and ACTIVATED with it."""
+    s.require(~s.present[irq])
+    s.activated[irq] = False
+    s.irqd_can_reserve[irq] = False
 
 
 # --- the UV-CORE domain ---------------------------------------------------------------------
@@ -202,11 +258,10 @@ def uv_mmr(s: State) -> Term:
     )
 
 
-@uv.invariant("UV-level", "An irq that is not in the vector domain has nothing of the layers.")
+@uv.invariant("UV-level", "Only an irq of UV-CORE has an MMR that is to be written.")
 def uv_level(s: State) -> Term:
     def law(i: Term) -> Term:
         return and_(
-            s.activated[i].implies(s.present[i]),
             (s.arming[i] | s.mmr_stale[i]).implies(s.of_uv[i]),
             s.arming[i].implies(~s.activated[i]),
             s.mmr_stale[i].implies(s.activated[i]),

@@ -63,6 +63,7 @@ def irq_free_descs(s: State, irq: Term) -> None:
     s.managed_shutdown[irq] = False
     s.irqd_can_reserve[irq] = False
     s.pending[irq] = False
+    s.activated[irq] = False
     s.started[irq] = False
     with s.each(CPU, "c") as c:
         s.affinity[irq, c] = False
@@ -101,7 +102,7 @@ def irqd_clr_activated(s: State, irq: Term) -> None:
 @vectors.action(irq=IRQ)
 def irq_startup(s: State, irq: Term) -> None:
     """STARTED is set. v5.10 starts a fixed irq whose activation found no vector (H6)."""
-    s.require(s.activated[irq], idle(s, irq), ~s.managed_shutdown[irq])
+    s.require(s.present[irq], s.activated[irq], idle(s, irq), ~s.managed_shutdown[irq])
     if not s.on("H6"):
         s.require(has_vector(s, irq))
         s.require(s.cpu_online[s.cpu[irq]])
@@ -260,7 +261,7 @@ def vector_teardown(s: State, irq: Term) -> None:
     with s.each(CPU, "c") as c:
         s.holds[irq, c] = False
         s.slot[irq, c] = None
-    for bit in ("present", "is_managed", "can_reserve", "has_reserved", "activated", "started"):
+    for bit in ("present", "is_managed", "can_reserve", "has_reserved"):
         getattr(s, bit)[irq] = False
     s.cfg_shutdown[irq] = False
     s.shortcut[irq] = False

@@ -407,7 +407,7 @@ def vec_present(s: State) -> Term:
         )
         return and_(
             away.implies(~anything),
-            s.activated[i].implies(s.present[i]),
+            s.activated[i].implies(s.desc[i]),
             s.started[i].implies(s.present[i]),
             (s.present[i] | ~(s.pc[i] == PC.IDLE)).implies(s.desc[i]),
             s.is_managed[i].implies(s.affinity_managed[i]),

@@ -179,7 +179,7 @@ BROKEN_IN = {
         "UV-2": "uv_domain_alloc",
         "UV-3": "irq_domain_deactivate_irq",
         "UV-mmr": "vector_config",
-        "UV-level": "vector_teardown",
+        "UV-level": "uv_domain_free",
     },
     "devices": {
         "MSI-1": "msi_create_irq_domain",
