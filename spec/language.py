@@ -83,7 +83,7 @@ class Layer:
         default_factory=list
     )
     _axioms: list[Callable[[State], Term]] = dataclasses.field(default_factory=list)
-    _theorems: list[tuple[str, str, Claim, dict[str, Parameter]]] = dataclasses.field(
+    _theorems: list[tuple[str, str, Claim, dict[str, Parameter], str]] = dataclasses.field(
         default_factory=list
     )
 
@@ -155,7 +155,7 @@ class Layer:
         """Declare an invariant by the function that states it."""
 
         def declare(body: Callable[[State], Term]) -> Callable[[State], Term]:
-            head = Invariant(id, sentence, TRUE, boundary, unless, ghost, follows)
+            head = Invariant(id, sentence, TRUE, boundary, unless, ghost, follows, self.name)
             self._invariants.append((head, body))
             return body
 
@@ -166,7 +166,7 @@ class Layer:
         it acts, and returns what then holds."""
 
         def declare(body: Claim) -> Claim:
-            self._theorems.append((id, sentence, body, params))
+            self._theorems.append((id, sentence, body, params, self.name))
             return body
 
         return declare
@@ -177,12 +177,13 @@ class Layer:
         sentence: str,
         body: Claim,
         params: Mapping[str, Parameter],
+        layer: str,
         switches: frozenset[str],
     ) -> Theorem:
         before, state = State(self.fields, switches), State(self.fields, switches)
         formula = body(before, state, *(parameter(n, t) for n, t in params.items()))
         guard = state.traced(id, params, "").enabled
-        return Theorem(id, body.__name__, sentence, guard, formula)
+        return Theorem(id, body.__name__, sentence, guard, formula, layer)
 
     def axiom(self, body: Callable[[State], Term]) -> Callable[[State], Term]:
         """State what the rigid fields satisfy."""

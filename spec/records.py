@@ -7,6 +7,7 @@ term reads after the writes (`Action.after`) is settled here, once for every rea
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -137,6 +138,8 @@ class Invariant:
     unless: tuple[str, ...] = ()
     ghost: bool = False
     follows: bool = False
+    layer: str = ""
+    """The layer that declares it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,8 @@ class Theorem:
     sentence: str
     guard: Term
     formula: Term
+    layer: str = ""
+    """The layer that declares it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +169,25 @@ class Model:
     axioms: tuple[Term, ...]
     theorems: tuple[Theorem, ...] = ()
     switches: frozenset[str] = frozenset()
+    parts: tuple[Model, ...] = ()
+    """The models that this one composes. What they prove holds here, too: see `spec.composition`.
+    """
+
+    @functools.cached_property
+    def inherited(self) -> frozenset[str]:
+        """The ids of the invariants that the parts prove."""
+        return frozenset(i.id for part in self.parts for i in part.invariants)
+
+    @property
+    def own_invariants(self) -> tuple[Invariant, ...]:
+        """The invariants that no part proves."""
+        return tuple(i for i in self.invariants if i.id not in self.inherited)
+
+    @property
+    def own_theorems(self) -> tuple[Theorem, ...]:
+        """The theorems that no part proves."""
+        known = {(t.id, t.name) for part in self.parts for t in part.theorems}
+        return tuple(t for t in self.theorems if (t.id, t.name) not in known)
 
     def invariant(self, id: str) -> Invariant:
         """The invariant with this id; KeyError if there is none."""

@@ -214,6 +214,34 @@ class State:
         finally:
             super().__setattr__("_each", outer)
 
+    def together(self, *steps: Callable[[State], None]) -> None:
+        """Do several steps at the same time: each reads the state as it is now. Raises ValueError
+        if two of them write different values to one field."""
+        sides = [self._aside(step) for step in steps]
+        guards, assumptions = len(self._guard), len(self._assumptions)
+        for side in sides:
+            self._guard.extend(side._guard[guards:])
+            self._assumptions.extend(side._assumptions[assumptions:])
+            self.calls.extend(name for name in side.calls if name not in self.calls)
+        known, before = self._known(), dict(self._writes)
+        for side in sides:
+            for name, writes in side._writes.items():
+                if writes is before.get(name):
+                    continue
+                if self._writes.get(name) is not before.get(name):
+                    _agree(self._fields[name], self._writes[name], writes, known)
+                self._writes[name] = writes
+
+    def _aside(self, step: Callable[[State], None]) -> State:
+        """The state after a step, this one left as it is."""
+        side = State(self._fields, self._switches, self._writes)
+        for name in ("_path", "_each"):
+            object.__setattr__(side, name, getattr(self, name))
+        side._guard.extend(self._guard)
+        side._assumptions.extend(self._assumptions)
+        step(side)
+        return side
+
     def traced(self, name: str, params: Mapping[str, Parameter], doc: str) -> Action:
         """The record of everything that was done to this state."""
         writes = {n: w for n, w in self._writes.items() if w}
@@ -226,6 +254,18 @@ class State:
             doc,
             tuple(self.calls),
         )
+
+
+def _agree(
+    f: Field, one: tuple[Write, ...], other: tuple[Write, ...], known: frozenset[Term]
+) -> None:
+    """Raise ValueError unless both say the same of the field."""
+    a, b = (
+        assuming(value_after(f, index_variables(f), writes, known), known)
+        for writes in (one, other)
+    )
+    if a is not b:
+        raise ValueError(f"two steps at the same time write {f.name}: {a!r}, and {b!r}")
 
 
 def _reads(term: Term) -> Iterator[Term]:
