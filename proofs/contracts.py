@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import time
 import warnings
@@ -44,9 +43,7 @@ _PATH_SECONDS: Final = 10.0
 
 
 def tasks() -> tuple[Task, ...]:
-    """A task for each module; none if CrossHair, a tool for tests, is not installed."""
-    if importlib.util.find_spec("crosshair") is None:
-        return ()
+    """A task for each module."""
     return tuple(
         Task(
             name=f"contracts {name}",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from impl.defects import Defect
-from proofs import crosscheck, induction
+from proofs import bits, contracts, crosscheck, induction
 from proofs.explorer import Exploration, Limit, explore
 from proofs.options import BadOptionError, Options
 from proofs.result import LAWS, Result, Task
@@ -38,6 +38,8 @@ def tasks(options: Options) -> tuple[Task, ...]:
     return (
         *(task for model in models for task in _inductions(model)),
         *(task for model in models for task in _explorations(model, _scopes(model, options))),
+        *bits.tasks(),
+        *contracts.tasks(),
         *_implementations(vectors.build(_switches(options)), options),
         *(task for model in models if options.crosscheck for task in crosscheck.tasks(model)),
     )
@@ -51,9 +53,10 @@ def _models(options: Options) -> tuple[Model, ...]:
 def sentences(options: Options) -> Mapping[str, str]:
     """What each invariant's id means; a theorem's sentence where there is no invariant."""
     models = _models(options)
-    known = {t.id: t.sentence for model in models for t in model.theorems}
+    known = dict(bits.SENTENCES)
+    known |= {t.id: t.sentence for model in models for t in model.theorems}
     known |= {i.id: i.sentence for model in models for i in model.invariants}
-    known |= dossier.LAWS
+    known |= {contracts.SUBJECT: contracts.SENTENCE, **dossier.LAWS}
     return {id: known[id] for id in sorted(known, key=dossier.order)}
 
 

@@ -42,10 +42,10 @@ class Result:
     ``subject`` is the invariant's id, such as "VEC-9"; ``check`` names the obligation, such as
     "induction vectors irq_matrix_alloc"; ``method`` is one of METHODS. ``seconds`` is how long it
     took when it was really done, also if it comes from the cache now. ``solver`` is name and
-    version, or "" if none was used. ``bound`` must be given with HELD: a noun phrase that ends "explored
-    to ..." or "tested ...", such as "2 CPUs x 4 vectors x 2 irqs" or "20,000 steps". ``assumed``
-    names what was taken for granted. ``detail`` says why a verdict is UNDETERMINED, or anything
-    worth a line. Raises ValueError for an unknown method and for HELD without a bound.
+    version, or "" if none was used. ``bound`` must be given with HELD: a noun phrase that ends
+    "explored to ..." or "tested ...", such as "2 CPUs x 4 vectors x 2 irqs" or "20,000 steps".
+    ``assumed`` names what was taken for granted. ``detail`` says why a verdict is UNDETERMINED,
+    or anything worth a line. Raises ValueError for an unknown method and for HELD without a bound.
     """
 
     subject: str

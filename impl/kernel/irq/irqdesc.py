@@ -18,6 +18,12 @@ from impl.kernel.kernel import Kernel
 
 __all__ = ["IrqDescTable", "early_irq_init", "irq_alloc_descs", "irq_free_descs"]
 
+_CONFIG_NR_CPUS = 8192
+"""What distributions build for; the numbers a kernel has do not depend on the CPUs it finds."""
+
+_NR_IRQS = 256 + 64 * _CONFIG_NR_CPUS
+_IRQ_BITMAP_BITS = _NR_IRQS + 8196
+
 _NEW_DESC_STATE = IRQD_IRQ_DISABLED | IRQD_IRQ_MASKED
 _MANAGED_STATE = IRQD_AFFINITY_MANAGED | IRQD_MANAGED_SHUTDOWN
 
@@ -44,7 +50,7 @@ class IrqDescTable:
         self.descs: dict[int, IrqDesc] = {}
         self.allocated_irqs = 0
         self.nr_irqs = 256
-        self.bitmap_bits = 256 + 64 * kernel.nr_cpu_ids + 4096 + 8196
+        self.bitmap_bits = _IRQ_BITMAP_BITS
         self.dynirq_base = dynirq_base
 
     def irq_to_desc(self, irq: int) -> IrqDesc | None:
