@@ -61,6 +61,10 @@ class Driven(Protocol):
     def finding(self, targets: frozenset[str] = frozenset()) -> Finding | None:
         """What is false now; with targets, only what is among them."""
 
+    def noticed(self, targets: frozenset[str]) -> Finding | None:
+        """What the last operation itself has broken, if it is among the targets, though the state
+        that it led to be one where nothing is false."""
+
     def key(self) -> Hashable:
         """Equal for two moments that no later operation can tell apart."""
 

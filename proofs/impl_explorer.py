@@ -185,6 +185,9 @@ class _Search:
                 self.dropped[broken.finding.violated] += 1
                 continue
             self.fired[operation.name] += 1
+            noticed = run.noticed(self.targets)
+            if noticed is not None:
+                raise _Found(place, operation, noticed)
             key = run.key()
             if key not in self.known:
                 self.known.add(key)

@@ -137,6 +137,10 @@ class Run:
         self.monitor.load(saved.spec)
         self.seen = dict(saved.spec)
 
+    def noticed(self, targets: frozenset[str]) -> Finding | None:
+        """Nothing: what is hunted here are states."""
+        return None
+
     def key(self) -> Hashable:
         """The complete snapshot without what is stale, with what only the specification keeps."""
         own = canonical(self.machine.snapshot())

@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from impl.arch.x86.vector import apic_chip_data
-from impl.drivers.pci.pci import pci_signal
+from impl.defects import Defect
+from impl.drivers.pci.msi_regs import pci_msi_calc_hwirq
+from impl.drivers.pci.pci import PciDev
 from impl.kernel.cpumask import for_each_cpu
-from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_IRQ_STARTED, IrqDesc
-from impl.kernel.irq.irqdomain import DomainBus
-from impl.kernel.irq.msi import MsiDomainInfo
+from impl.kernel.irq.irq import IRQD_ACTIVATED
 from impl.machine import Machine
 from impl.trace import Event
 from proofs.driven import Operation
 from proofs.hierarchy_layer import levels
 from proofs.monitor import Finding
+from proofs.state_laws import broken_laws
 
 __all__ = ["SENTENCES", "Laws"]
 
@@ -37,7 +38,12 @@ SENTENCES: Final = {
     "X-1": "Vectors are available, held back for managed irqs, or owned, and none is lost.",
     "X-2": "A reserved irq is activated exactly if a CPU has a vector left.",
     "X-3": "No two started irqs send the same message.",
-    "X-6": "A message is composed at exactly one level of an irq.",
+    "X-6": "A message is composed at one level of an irq, the outermost that can.",
+    "APIC-3": "Behind remapping the remapping chip composes the message.",
+    "MSI-2": "The hwirq that get_hwirq answers is the one that msi_init stores.",
+    "PCI-4": "Entries of different devices have different hwirqs.",
+    "PCI-fallbacks": "The arch fallbacks serve a device without a domain where they are selected.",
+    "UV-3": "The register of a UV irq that is not activated is masked.",
     "GEN-freed": "An irq that is freed is not activated.",
     "VEC-affinity": "A vector is taken outside of the affinity only if no CPU of it has one left.",
 }
@@ -84,9 +90,25 @@ class Laws:
                 self._break("PCI-5", f"{operation} takes more than {most} attempts")
         if self._expected is not None and (result == 0) != self._expected:
             self._break("X-2", f"{operation} answers {result}")
+        if result < 0:
+            self._refused(machine, operation, result)
+
+    def _refused(self, machine: Machine, operation: Operation, result: int) -> None:
+        values = dict(operation.params)
+        unit = machine.dmar_units.get(values.get("unit", -1))
+        if unit is not None and not unit.irq and result == -errno.EEXIST:
+            self._break("MSI-2", f"unit {unit.id} has no irq, and is told that its hwirq is taken")
+        if "min" not in values:
+            return
+        dev = list(machine.topology.parts)[values["device"]]
+        if result == -errno.ENODEV and machine.pci.arch_fallbacks:
+            self._break("PCI-fallbacks", f"{dev} is refused")
+        taken = _shared_hwirqs(machine, machine.pci_devs[dev])
+        if taken:
+            self._break("PCI-4", f"{dev} would have hwirq {taken[0]:#x}, which is another device's")
 
     def _break(self, id: str, what: str) -> None:
-        self._found(Finding(id, f"{SENTENCES[id]} Not so: {what}"))
+        self._found(Finding(id, f"{SENTENCES[id]} Not so: {what}."))
 
     def _attempted(self, event: Event) -> None:
         self._attempts[event.fields["device"]] += 1
@@ -133,9 +155,8 @@ class Laws:
 
     def broken(self, machine: Machine) -> Iterator[Finding]:
         """The laws of one state that are false now."""
-        for law in _OF_A_STATE:
-            for id, what in law(machine):
-                yield Finding(id, f"{SENTENCES[id]} Not so: {what}")
+        for id, what in broken_laws(machine):
+            yield Finding(id, f"{SENTENCES[id]} Not so: {what}.")
 
 
 _HIDDEN: Final = (-errno.EEXIST, -errno.ENOMEM, -errno.ENOSYS)
@@ -152,6 +173,20 @@ _HANDLERS: Final[dict[str, Callable[[Laws, Event], None]]] = {
 }
 
 
+def _shared_hwirqs(machine: Machine, dev: PciDev) -> list[int]:
+    """The hwirqs that the device's entries would have, and that live in its domain."""
+    widened = Defect.N12 not in machine.kernel.defects
+    entries = range(dev.msix_cap.table_size if dev.msix_cap is not None else 1)
+    own = [pci_msi_calc_hwirq(entry, dev.devid, dev.segment, widened=widened) for entry in entries]
+    others = {
+        level.hwirq
+        for desc in machine.irqs.descs.values()
+        for level in levels(desc.irq_data)
+        if level.domain is dev.msi_domain and desc.msi_desc not in dev.msi_list
+    }
+    return [hwirq for hwirq in own if hwirq in others]
+
+
 def _can_activate(machine: Machine, operation: Operation) -> bool | None:
     """Whether a request must succeed, if it is one of an irq that only has a reservation."""
     if operation.name not in ("request_irq", "request_irq_disabled"):
@@ -162,93 +197,3 @@ def _can_activate(machine: Machine, operation: Operation) -> bool | None:
         return None
     online = for_each_cpu(machine.kernel.cpu_online_mask)
     return any(machine.matrix.maps[cpu].available > 0 for cpu in online)
-
-
-# --- laws of one state ----------------------------------------------------------------------
-
-Broken = Iterator[tuple[str, str]]
-"""Ids of laws that are false, and where."""
-
-
-def _one_irq(machine: Machine) -> Broken:
-    for irq, desc in machine.irqs.descs.items():
-        for level in levels(desc.irq_data):
-            if level.irq != irq or level.common is not desc.irq_data.common:
-                yield "DOM-2", f"irq {irq}"
-
-
-def _operations(machine: Machine) -> Broken:
-    for domain in machine.domains.irq_domain_list:
-        info = domain.host_data
-        if not isinstance(info, MsiDomainInfo):
-            continue
-        ops = info.ops
-        needed = [ops and ops.get_hwirq, ops and ops.msi_init]
-        needed += [ops and ops.domain_alloc_irqs, ops and ops.domain_free_irqs]
-        if domain.bus_token != DomainBus.ANY:
-            needed += [ops and ops.set_desc, ops and ops.msi_check, ops and ops.msi_prepare]
-        if None in needed:
-            yield "MSI-1", f"domain {domain.name}"
-
-
-def _conservation(machine: Machine) -> Broken:
-    """Section 14.6, over the CPUs that are online now."""
-    m = machine.matrix
-    for cpu in for_each_cpu(machine.kernel.cpu_online_mask):
-        cm = m.maps[cpu]
-        regular = (cm.alloc_map & ~cm.managed_map).bit_count()
-        free = m.alloc_size - m.systembits_inalloc
-        if free != cm.available + cm.managed + regular:
-            yield "X-1", f"CPU {cpu}"
-
-
-def _reservations(machine: Machine) -> Broken:
-    reserved = 0
-    for desc in machine.irqs.descs.values():
-        apicd = apic_chip_data(desc.irq_data)
-        reserved += apicd is not None and apicd.has_reserved
-    if machine.matrix.global_reserved != reserved:
-        yield "X-2", f"{machine.matrix.global_reserved} reservations for {reserved} irqs"
-
-
-def _messages(machine: Machine) -> Broken:
-    """What the devices would send for irqs that are started."""
-    sent: dict[object, int] = {}
-    for dev in machine.pci_devs.values():
-        for desc in dev.msi_list:
-            for nr in range(desc.nvec_used):
-                irq = machine.irqs.descs.get(desc.irq + nr)
-                if irq is None or not irq.irq_data.test(IRQD_IRQ_STARTED):
-                    continue
-                message = pci_signal(dev, desc.msi_attrib.entry_nr + nr)
-                other = sent.setdefault(message, irq.irq) if message is not None else irq.irq
-                if other != irq.irq:
-                    yield "X-3", f"irqs {other} and {irq.irq}"
-
-
-def _composers(machine: Machine) -> Broken:
-    for irq, desc in machine.irqs.descs.items():
-        if not _sends_messages(desc):
-            continue
-        composing = [
-            level
-            for level in levels(desc.irq_data)
-            if level.chip is not None and level.chip.irq_compose_msi_msg is not None
-        ]
-        if len(composing) != 1:
-            yield "X-6", f"{len(composing)} chips of irq {irq} compose"
-
-
-def _sends_messages(desc: IrqDesc) -> bool:
-    chip = desc.irq_data.chip
-    return chip is not None and chip.irq_write_msi_msg is not None
-
-
-_OF_A_STATE: Final = (
-    _one_irq,
-    _operations,
-    _conservation,
-    _reservations,
-    _messages,
-    _composers,
-)

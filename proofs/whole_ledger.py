@@ -51,6 +51,14 @@ def residue(machine: Machine) -> Hashable:
     return (
         tuple(sorted(ledger(machine).items())),
         tuple(_registers(dev) for dev in machine.pci_devs.values()),
+        tuple(sorted(machine.uv_hubs.mmrs.items())),
+        tuple(tuple(ioapic.redirection) for ioapic in machine.io_apics.ioapics),
+        tuple((u.irq, u.message, u.masked) for u in machine.dmar_units.values()),
+        tuple(
+            (c.irq, c.message, c.enabled)
+            for channels in machine.hpet_channels.values()
+            for c in channels
+        ),
         tuple(sorted(machine.kernel.failures.items())),
         machine.irqs.nr_irqs,
     )

@@ -178,12 +178,16 @@ class WholeRun:
 
     def finding(self, targets: frozenset[str] = frozenset()) -> Finding | None:
         """What is false now, or was noted in the last operation; with targets only those."""
-        found = self._false(targets)
-        if found is not None:
-            return found
+        found = self._false(targets) or self.noticed(targets)
+        if found is None and not targets:
+            left = [m.finding for m in self.monitors.values() if m.finding is not None]
+            found = next(iter(left), None)
+        return found
+
+    def noticed(self, targets: frozenset[str]) -> Finding | None:
+        """What the last operation has broken of the laws of operations."""
         noted = [f for id, f in self.noted.items() if not targets or id in targets]
-        left = [m.finding for m in self.monitors.values() if m.finding is not None]
-        return next(iter(noted), None if targets else next(iter(left), None))
+        return next(iter(noted), None)
 
     def _false(self, targets: frozenset[str]) -> Finding | None:
         false: dict[str, Finding] = {}
