@@ -19,6 +19,7 @@ from impl.arch.x86.irq_vectors import (
     VECTOR_SHUTDOWN,
 )
 from impl.arch.x86.vector import NOT_HASHED, ApicChipData, apic_chip_data
+from impl.bare_machine import BareMachine
 from impl.kernel.cpumask import for_each_cpu
 from impl.kernel.irq.irq import (
     IRQD_ACTIVATED,
@@ -30,7 +31,6 @@ from impl.kernel.irq.irq import (
     IrqDesc,
 )
 from impl.kernel.irq.matrix_rows import Cpumap
-from impl.bare_machine import BareMachine
 from proofs.layers import Names
 from spec.partial import ANY, Store
 
