@@ -18,7 +18,7 @@ from impl.defects import Defect
 from impl.drivers.pci.msi_regs import pci_msi_calc_hwirq
 from impl.drivers.pci.pci import PciDev
 from impl.kernel.cpumask import for_each_cpu
-from impl.kernel.irq.irq import IRQD_ACTIVATED
+from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_AFFINITY_MANAGED
 from impl.machine import Machine
 from impl.trace import Event
 from proofs.driven import Operation
@@ -120,9 +120,11 @@ class Laws:
         """Note which CPUs of the affinity have a vector left."""
         if self.machine is None:
             return
-        irq, kernel = event.fields["irq"], self.machine.kernel
-        mask = self.machine.irqs.descs[irq].common.affinity & kernel.cpu_online_mask
-        maps = self.machine.matrix.maps
+        irq, maps = event.fields["irq"], self.machine.matrix.maps
+        desc = self.machine.irqs.descs[irq]
+        if desc.irq_data.test(IRQD_AFFINITY_MANAGED):  # it takes what was set aside for it
+            return
+        mask = desc.common.affinity & self.machine.kernel.cpu_online_mask
         self._room[irq] = sum(1 << cpu for cpu in for_each_cpu(mask) if maps[cpu].available)
 
     def _placed(self, event: Event) -> None:
