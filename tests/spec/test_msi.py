@@ -326,7 +326,7 @@ def test_each_switch_breaks_what_its_invariants_say() -> None:
     }
     for switch, scope in worlds.items():
         model, left = LAYER.build(frozenset({switch})), {i.id for i in MODEL.invariants}
-        broken = set()
+        broken: set[str] = set()
         while True:
             found = explore(model, scope, invariants=tuple(left - broken))
             if found.counterexample is None:
