@@ -16,6 +16,7 @@ from spec import (
     msi_theorems,
     pci_msi,
     pci_msi_actions,
+    pci_msi_operations,
     routing_theorems,
     vector_actions,
     vector_operations,
@@ -49,6 +50,7 @@ PARTS = (
     msi_irq_actions,
     pci_msi_actions,
     msi_operations,
+    pci_msi_operations,
     msi_theorems,
 )
 """The modules that declare what can happen; importing them completes the layers."""
