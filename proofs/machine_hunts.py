@@ -67,8 +67,17 @@ _EMPTY: Final = MachineDescription(
 """Two CPUs with five device vectors each, without a PIC and IO-APICs, and an empty bus."""
 
 
-def _machine(*devices: DeviceDescription, **more: object) -> WholeMachine:
-    description = replace(_EMPTY, devices=devices, **more)  # type: ignore[arg-type]
+def _machine(
+    *devices: DeviceDescription,
+    nodes: tuple[int, ...] = (0, 0),
+    buses: tuple[BusDescription, ...] = (_ROOT,),
+    hpets: tuple[HpetDescription, ...] = (),
+    dmars: tuple[DmarDescription, ...] = (),
+    uvs: tuple[UvDescription, ...] = (),
+) -> WholeMachine:
+    description = replace(
+        _EMPTY, devices=devices, nodes=nodes, buses=buses, hpets=hpets, dmars=dmars, uvs=uvs
+    )
     return WholeMachine(description, SIZES)
 
 

@@ -38,6 +38,7 @@ SENTENCES: Final = {
     "X-1": "Vectors are available, held back for managed irqs, or owned, and none is lost.",
     "X-2": "A reserved irq is activated exactly if a CPU has a vector left.",
     "X-3": "No two started irqs send the same message.",
+    "X-4": "An operation that fails leaves everything as it was.",
     "X-6": "A message is composed at one level of an irq, the outermost that can.",
     "APIC-3": "Behind remapping the remapping chip composes the message.",
     "MSI-2": "The hwirq that get_hwirq answers is the one that msi_init stores.",
@@ -69,11 +70,6 @@ class Laws:
         handler = _HANDLERS.get(event.name)
         if handler is not None:
             handler(self, event)
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of all laws."""
-        return tuple(SENTENCES)
 
     def begin(self, machine: Machine, operation: Operation, failing: bool) -> None:
         """An operation is about to be done; `failing`: memory will run out."""
