@@ -68,6 +68,9 @@ class WholeRun:
         self.monitors = {
             layer: _monitor(kind, layer, self.numbers, hazards, lenient) for layer in layers
         }
+        for layer, monitor in self.monitors.items():
+            if layer != "vectors" and "vectors" in self.monitors:
+                monitor.below = self.monitors["vectors"].state.get
         self.noted: dict[str, Finding] = {}
         self.struck = False
         """Whether memory did run out in the last operation."""
@@ -81,7 +84,8 @@ class WholeRun:
     # --- what happens -----------------------------------------------------------------------
 
     def _event(self, event: Event) -> None:
-        for monitor in self.monitors.values():
+        # The innermost layer comes last: the others ask what it holds before the event.
+        for monitor in reversed(self.monitors.values()):
             monitor.event(event)
         self.laws.event(event)
         if event.name == "free_msi_entry" and "Desc" in self.numbers:
