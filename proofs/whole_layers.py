@@ -12,6 +12,7 @@ from proofs.hierarchy_layer import HIERARCHY, hierarchy_rigid
 from proofs.ioapic_layer import ioapic_binding, ioapic_rigid
 from proofs.layers import Binding, Names
 from proofs.msi_layer import msi_binding, msi_rigid
+from proofs.routing_layer import ROUTING, routing_rigid
 from proofs.uv_layer import uv_binding
 from proofs.vector_layer import VECTORS
 from proofs.whole_machine import WholeMachine
@@ -48,6 +49,7 @@ _RIGID: Final[Mapping[str, Callable[[Machine, Names], Rigid]]] = {
     "msi": msi_rigid,
     "ioapic": ioapic_rigid,
     "uv": _no_rigid,
+    "routing": routing_rigid,
 }
 """What is constant in a layer beside a machine that has made all its domains."""
 
@@ -64,6 +66,7 @@ def binding_of(kind: WholeMachine, layer: str) -> Binding:
         "msi": lambda: msi_binding(apic),
         "ioapic": lambda: ioapic_binding(apic, bits),
         "uv": lambda: uv_binding(apic),
+        "routing": lambda: ROUTING,
     }
     return bindings[layer]()
 
