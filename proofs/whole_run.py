@@ -20,7 +20,7 @@ from proofs.driven import Operation
 from proofs.judge import Judge
 from proofs.layers import Names
 from proofs.machine_copy import copied, revived
-from proofs.monitor import Broken, Finding, Monitor
+from proofs.monitor import Broken, Finding, HazardEntered, Monitor
 from proofs.monitored import COMPARED
 from proofs.whole_laws import SENTENCES, Laws
 from proofs.whole_layers import LAYERS, binding_of, scope_of
@@ -281,7 +281,7 @@ class WholeRun:
         for operation in operations:
             try:
                 run.perform(operation)
-            except Broken:
+            except (Broken, HazardEntered):
                 run.seen = run.abandoned()
             states.append(run.seen)
         models = {layer: monitor.model for layer, monitor in run.monitors.items()}
