@@ -236,8 +236,8 @@ def _explored(found: Exploration, scope: Scope, id: str) -> Result:
         verdict=found.verdict,
         seconds=found.seconds,
         solver=f"numpy {np.__version__}",
-        bound=_described(scope),
-        detail=f"{detail}, {found.depth} operations deep",
+        bound=_described(found.model, scope),
+        detail=f"{detail}, {found.depth} operations deep ({' x '.join(scope.sizes)})",
         counterexample=found.counterexample,
     )
 
@@ -254,5 +254,8 @@ def _overflown(layer: str, scope: Scope, id: str, error: OverflowError) -> Resul
     )
 
 
-def _described(scope: Scope) -> str:
+def _described(layer: str, scope: Scope) -> str:
+    """A machine of the vector layer is known by its sizes; any other scope needs its layer."""
+    if layer != vectors.name:
+        return f"{layer} {scope}"
     return f"{scope}+ISA" if scope.rigid.get("isa_irq") else str(scope)
