@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Final
 
@@ -17,7 +17,7 @@ __all__ = ["LAYERS", "SENTENCES", "STATEFUL", "subjects", "tasks"]
 LAYERS: Final = ("vectors", "hierarchy", "msi", "ioapic", "uv", "routing")
 """The layers that are followed on a whole machine, the innermost first."""
 
-SENTENCES: Final[Mapping[str, str]] = {
+SENTENCES: Final = {
     "GEN-5": "A number is marked as taken exactly if an irq has it.",
     "DOM-2": "All levels of an irq share its number and its common data.",
     "MSI-1": "A domain has every operation that an allocation calls.",
