@@ -58,7 +58,7 @@ def _models(options: Options) -> tuple[Model, ...]:
 def sentences(options: Options) -> Mapping[str, str]:
     """What each invariant's id means; a theorem's sentence where there is no invariant."""
     models = _models(options)
-    known = WHOLE_LAWS | OVERRIDES | bits.SENTENCES
+    known = {**WHOLE_LAWS, **OVERRIDES, **bits.SENTENCES}
     known |= {t.id: t.sentence for model in models for t in model.theorems}
     known |= {i.id: i.sentence for model in models for i in model.invariants}
     known |= {contracts.SUBJECT: contracts.SENTENCE, **dossier.LAWS}
