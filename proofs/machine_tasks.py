@@ -43,7 +43,7 @@ SENTENCES: Final = {
 STATEFUL: Final = "stateful machine"
 """The name of the task, and of what it does."""
 
-_STEPS: Final = 4_000
+_STEPS: Final = 3_000
 """Operations that the random programs of a check do."""
 
 
