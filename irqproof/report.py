@@ -37,7 +37,7 @@ def print_report(report: Report, stream: IO[str], *, quiet: bool) -> None:
     if report.subjects and not quiet:
         console.print(_table(report))
     # Plain text goes around the console: it must not be wrapped, whatever the width.
-    notes = () if quiet else (*_assumptions(report), *_bounds(report))
+    notes = () if quiet else (*_assumptions(report), *_witnesses(report), *_bounds(report))
     for line in (*notes, *_findings(report)):
         print(line, file=stream)
     style = _STYLES[report.verdict]
@@ -81,6 +81,18 @@ def _assumptions(report: Report) -> Iterator[str]:
             who = f"{plural(len(subjects), 'invariant')}, {subjects[0]} to {subjects[-1]}"
         yield f"assumed by {who}: {assumption}"
     if assumptions:
+        yield ""
+
+
+def _witnesses(report: Report) -> Iterator[str]:
+    """What a proof that something does happen has found, once for each subject."""
+    shown = []
+    for result in report.results:
+        told = result.subject, result.detail
+        if result.verdict is Verdict.PROVED and result.detail and told not in shown:
+            shown.append(told)
+            yield f"{result.subject}, {result.check}: {result.detail}"
+    if shown:
         yield ""
 
 
