@@ -85,14 +85,10 @@ def _assumptions(report: Report) -> Iterator[str]:
 
 
 def _witnesses(report: Report) -> Iterator[str]:
-    """What a proof that something does happen has found, once for each subject."""
-    shown = []
-    for result in report.results:
-        told = result.subject, result.detail
-        if result.verdict is Verdict.PROVED and result.detail and told not in shown:
-            shown.append(told)
-            yield f"{result.subject}, {result.check}: {result.detail}"
-    if shown:
+    """What the proofs that something does happen have found."""
+    found = [r for r in report.results if r.verdict is Verdict.PROVED and r.detail]
+    yield from (f"{result.subject}, {result.check}: {result.detail}" for result in found)
+    if found:
         yield ""
 
 

@@ -86,8 +86,7 @@ def _collision(text: Text, values: Mapping[str, int]) -> str:
     places = [_place(values, side) for side in "ab"]
     if len(numbers) != 1 or places[0] == places[1]:
         return ""
-    pair = f"{places[0]} and {places[1]}"
-    return f"{pair} both get hwirq {numbers.pop():#x} ({text.name})"
+    return f"{places[0]} and {places[1]} both get hwirq {numbers.pop():#x}"
 
 
 def _of_the_implementation(text: Text, values: Mapping[str, int], side: str) -> int:
