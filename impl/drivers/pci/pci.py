@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PCI_CAP_ID_MSI",
     "PCI_CAP_ID_MSIX",
+    "PCI_CLASS_STORAGE_EXPRESS",
     "Pci",
     "PciBus",
     "PciDev",
@@ -29,6 +30,7 @@ __all__ = [
     "dev_set_msi_domain",
     "pci_intx",
     "pci_is_root_bus",
+    "pci_physfn",
     "pci_readl",
     "pci_reset_function",
     "pci_set_power_state",
@@ -39,6 +41,9 @@ __all__ = [
 
 PCI_CAP_ID_MSI = 0x05
 PCI_CAP_ID_MSIX = 0x11
+
+PCI_CLASS_STORAGE_EXPRESS = 0x010802
+"""The class of an NVMe controller."""
 
 _ALL_ONES = 0xFFFFFFFF
 
@@ -156,12 +161,14 @@ class PciDev(Device):
     `irq` is the number a driver sees: that of the INTx line (0 without one), or while MSI is
     enabled that of its first vector.  `no_msi` and `no_64bit_msi` are quirks.  `dma_aliases` are
     the requester ids under which the device's writes may appear, nearest first, each behind the
-    number of the bus that shows it.  `msix_mapped` tells whether the MSI-X table is mapped,
+    number of the bus that shows it.  `class_code` says what it is (PCI_CLASS_*).  `physfn` is the
+    physical function of a virtual one.  `msix_mapped` tells whether the MSI-X table is mapped,
     `msi_irq_groups` which irqs sysfs lists.
     """
 
     __slots__ = (
         "bus",
+        "class_code",
         "current_state",
         "devfn",
         "disconnected",
@@ -176,6 +183,7 @@ class PciDev(Device):
         "msix_mapped",
         "no_64bit_msi",
         "no_msi",
+        "physfn",
     )
 
     def __init__(
@@ -192,6 +200,8 @@ class PciDev(Device):
         no_msi: bool = False,
         no_64bit_msi: bool = False,
         dma_aliases: tuple[tuple[int, int], ...] = (),
+        class_code: int = 0,
+        physfn: "PciDev | None" = None,
     ) -> None:
         super().__init__(id, name, numa_node)
         self.bus = bus
@@ -202,6 +212,8 @@ class PciDev(Device):
         self.no_msi = no_msi
         self.no_64bit_msi = no_64bit_msi
         self.dma_aliases = dma_aliases
+        self.class_code = class_code
+        self.physfn = physfn
         self.current_state = PciPower.D0
         self.disconnected = False
         self.intx_on = True
@@ -221,6 +233,11 @@ class PciDev(Device):
         return pci_devid(self.bus.number, self.devfn)
 
     @property
+    def is_virtfn(self) -> bool:
+        """Whether it is a virtual function."""
+        return self.physfn is not None
+
+    @property
     def config_reachable(self) -> bool:
         """Whether the configuration space answers."""
         return not self.disconnected and self.current_state <= PciPower.D3HOT
@@ -234,6 +251,11 @@ class PciDev(Device):
 def pci_is_root_bus(bus: PciBus) -> bool:
     """Whether a host bridge leads to the bus."""
     return bus.parent is None
+
+
+def pci_physfn(dev: PciDev) -> PciDev:
+    """The physical function that the device is or belongs to."""
+    return dev if dev.physfn is None else dev.physfn
 
 
 def dev_set_msi_domain(dev: PciDev, domain: IrqDomain | None) -> None:
