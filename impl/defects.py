@@ -133,3 +133,114 @@ class Defect(enum.Enum):
     """The MSI core frees interrupts that are still activated.
 
     Off: they are deactivated first."""
+
+    # VMD
+
+    VMD_PARENT = "VMD-03"
+    """The VMD domain lies on top of the vector domain, so that children take vectors for nothing.
+
+    Off: it has no parent."""
+
+    VMD_TOKEN = "VMD-24"
+    """The VMD domain keeps the PCI/MSI bus token, so that remapping takes its children away.
+
+    Off: its token is VMD_MSI."""
+
+    VMD_ALIAS = "VMD-7"
+    """A VMD asks for more vectors than the address of a child's message can tell apart.
+
+    Off: it asks for 256 at most."""
+
+    VMD_BYPASS_DOMAIN = "VMD-bypass-domain"
+    """Children of a VMD that does not remap get the native domain, also behind a remapping unit.
+
+    Off: they get the domain of the VMD before they are enumerated."""
+
+    VMD_BYPASS_XEN = "VMD-bypass-xen"
+    """A VMD does not remap under Xen either, whose hypervisor does not know its segment.
+
+    Off: it remaps there."""
+
+    # Platform MSI
+
+    PLT_OPS = "PLT-2"
+    """x86 does not compile the default set_desc, so that all interrupts ask for hwirq 0.
+
+    Off: a platform domain makes hwirqs of the devid and the index."""
+
+    PLT_INDEX = "PLT-index"
+    """Indices of a device domain grow for ever, into numbers of other devices and round again.
+
+    Off: the lowest free one below 2048 is taken, and -ENOSPC is returned if there is none."""
+
+    PLT_ROLLBACK = "PLT-5"
+    """An allocation that fails in the middle keeps the interrupts that it has made.
+
+    Off: they are freed before their descriptors."""
+
+    PLT_FREE = "PLT-6"
+    """The private data of a device is freed before its interrupts, which may still write messages.
+
+    Off: it is freed last."""
+
+    PLT_ACK = "PLT-7"
+    """The chip of a platform domain has no irq_ack unless its owner brings one (before V2 #41).
+
+    Off: the parent's is called."""
+
+    # Device MSI and IMS, as posted
+
+    DEV_D1 = "DEV-D1"
+    """The code of the message stores depends on an option that does not exist.
+
+    Off: it is compiled."""
+
+    DEV_D2 = "DEV-D2"
+    """Nobody sets the hwirq of a device MSI, so that a domain has room for one interrupt.
+
+    Off: set_desc takes it from the descriptor."""
+
+    DEV_D3 = "DEV-D3"
+    """An allocation that fails in the middle keeps its slots, and the interrupts made before.
+
+    Off: all of them are given back."""
+
+    DEV_D5 = "DEV-D5"
+    """A PCI device whose messages no parent composes may have a device MSI domain all the same.
+
+    Off: there is no domain for it."""
+
+    DEV_D6 = "DEV-D6"
+    """Two allocations at the same time may find the same slot free.
+
+    Off: the slot that was found is claimed by a test-and-set."""
+
+    DEV_D7 = "DEV-D7"
+    """A slot is reset to 0 altogether, which unmasks it, and a fresh one is taken as it is.
+
+    Off: a free slot and a fresh one are masked."""
+
+    DEV_D8 = "DEV-D8"
+    """Writes to a slot may still be on their way when the kernel goes on.
+
+    Off: a read flushes them."""
+
+    DEV_D9 = "DEV-D9"
+    """The hwirq of a device MSI has 16 bits, which drops the device from that of a queue.
+
+    Off: it has 32 bits."""
+
+    DEV_D10 = "DEV-D10"
+    """A second allocation of a device gives its old descriptors new interrupts; any count is taken.
+
+    Off: -EBUSY, and -EINVAL for a count below 1."""
+
+    DEV_42 = "DEV-42"
+    """An affinity change does not take the bus lock of the chip (before V2 #42).
+
+    Off: it does."""
+
+    DEV_EARLY = "DEV-early"
+    """Early activation, and the deactivation before a free, do not take the bus lock of the chip.
+
+    Off: they do."""

@@ -29,6 +29,11 @@ ALLOCATION_SITES = (
     "alloc_mp_chip_data",
     "add_pin_to_irq_node",
     "uv_domain_alloc",
+    "pci_create_root_bus",
+    "vmd_probe",
+    "vmd_msi_init",
+    "platform_msi_alloc_priv_data",
+    "ims_create_msi_irq_domain",
 )
 """Places whose memory allocation can be made to fail, named by the allocating kernel function."""
 
