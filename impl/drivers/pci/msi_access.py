@@ -28,13 +28,12 @@ from impl.drivers.pci.pci import (
     pci_writel,
 )
 from impl.kernel.irq.irq import IrqData, MsiMsg
-from impl.kernel.irq.msi import MsiDesc
+from impl.kernel.irq.msi_desc import MsiDesc, irq_data_get_msi_desc
 from impl.kernel.kernel import KernelBug
 
 __all__ = [
     "default_restore_msi_irqs",
     "first_pci_msi_entry",
-    "irq_data_get_msi_desc",
     "msi_cap_of",
     "msi_desc_to_pci_dev",
     "msi_mask_irq",
@@ -62,14 +61,6 @@ def msi_desc_to_pci_dev(desc: MsiDesc) -> PciDev:
     if not isinstance(desc.dev, PciDev):
         raise KernelBug(f"{desc.dev.name} is no PCI device")
     return desc.dev
-
-
-def irq_data_get_msi_desc(irqd: IrqData) -> MsiDesc:
-    """The descriptor that the interrupt belongs to; a BUG if it has none."""
-    desc = irqd.desc.msi_desc
-    if desc is None:
-        raise KernelBug(f"irq {irqd.irq} has no MSI descriptor")
-    return desc
 
 
 def first_pci_msi_entry(dev: PciDev) -> MsiDesc:
