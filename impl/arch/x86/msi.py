@@ -28,6 +28,7 @@ from impl.arch.x86.vector_domain import irq_msi_compose_msg
 from impl.arch.x86.x86_init import X86Platform
 from impl.drivers.pci.msi_access import pci_msi_mask_irq, pci_msi_unmask_irq
 from impl.drivers.pci.msi_domain import pci_msi_create_irq_domain
+from impl.drivers.pci.pci import PciDev
 from impl.kernel.cpumask import cpumask_first
 from impl.kernel.device import Device
 from impl.kernel.irq.chip import irq_chip_ack_parent, irq_chip_retrigger_hierarchy
@@ -59,6 +60,7 @@ __all__ = [
     "pci_msi_controller",
     "pci_msi_prepare",
     "x86_create_pci_msi_domain",
+    "x86_msi_prepare",
 ]
 
 
@@ -85,6 +87,15 @@ def pci_msi_prepare(domain: IrqDomain, dev: Device, nvec: int, arg: IrqAllocInfo
     else:
         arg.type = X86_IRQ_ALLOC_TYPE.PCI_MSI
         arg.flags |= X86_IRQ_ALLOC_CONTIGUOUS_VECTORS
+    return 0
+
+
+def x86_msi_prepare(domain: IrqDomain, dev: Device, nvec: int, arg: IrqAllocInfo) -> int:
+    """arch_msi_prepare of x86 (V2 #40): pci_msi_prepare, or type DEV_MSI for other devices."""
+    if isinstance(dev, PciDev):
+        return pci_msi_prepare(domain, dev, nvec, arg)
+    init_irq_alloc_info(arg, None)
+    arg.type = X86_IRQ_ALLOC_TYPE.DEV_MSI
     return 0
 
 
