@@ -66,6 +66,7 @@ class Pci:
     PCI_MSI_ARCH_FALLBACKS, which x86 does not select.  `irq_hw_number_bits` is the width of
     irq_hw_number_t.  `pcibios_add_device` and `arch_restore_msi_irqs` are the architecture's hooks;
     `bus_notifiers` are called with each device that was added, the remapping driver's among them.
+    `pci_root_buses` holds the buses that no other bus leads to.
     """
 
     __slots__ = (
@@ -76,6 +77,7 @@ class Pci:
         "irq_hw_number_bits",
         "kernel",
         "pci_msi_enable",
+        "pci_root_buses",
         "pcibios_add_device",
         "warned",
     )
@@ -96,6 +98,7 @@ class Pci:
         self.pcibios_add_device: Callable[[PciDev], int] | None = None
         self.arch_restore_msi_irqs: Callable[[PciDev], None] | None = None
         self.bus_notifiers: list[Callable[[PciDev], None]] = []
+        self.pci_root_buses: list[PciBus] = []
         self.warned: set[str] = set()
 
     def trace(self, name: str, **fields: int) -> None:
@@ -116,7 +119,8 @@ class PciBus:
     `self_dev`, which only a virtual bus lacks.
 
     `no_msi` is PCI_BUS_FLAGS_NO_MSI.  `fwnode` is what firmware says about a host bridge.  `msi` is
-    the MSI controller of a host bridge that relies on the arch fallbacks.  `devices` is by id.
+    the MSI controller of a host bridge that relies on the arch fallbacks.  `sysdata` is what the
+    owner of the root bus keeps with all buses below.  `devices` is by id.
     """
 
     __slots__ = (
@@ -130,6 +134,7 @@ class PciBus:
         "pci",
         "segment",
         "self_dev",
+        "sysdata",
     )
 
     def __init__(
@@ -142,6 +147,7 @@ class PciBus:
         self_dev: "PciDev | None" = None,
         no_msi: bool = False,
         fwnode: Any = None,
+        sysdata: Any = None,
     ) -> None:
         self.pci = pci
         self.segment = segment
@@ -152,7 +158,10 @@ class PciBus:
         self.fwnode = fwnode
         self.msi: MsiController | None = None
         self.msi_domain: IrqDomain | None = None
+        self.sysdata: Any = sysdata if parent is None else parent.sysdata
         self.devices: dict[int, PciDev] = {}
+        if parent is None:
+            pci.pci_root_buses.append(self)
 
 
 class PciDev(Device):
