@@ -10,6 +10,9 @@ Each part is asked in turn of quick to slow: instantiation by patterns, a refuta
 scope (the unbounded query seldom refutes), then the full solver. What a scope refutes is a
 counterexample to induction: its first state need not be reachable. It is believed only after the
 plain evaluator has replayed it.
+
+A composition of layers has no obligations but those of what it states itself: see
+`spec.composition`.
 """
 
 from __future__ import annotations
@@ -93,8 +96,8 @@ def context_of(layer: str, switches: frozenset[str]) -> Context:
 
 
 def subjects(model: Model) -> tuple[str, ...]:
-    """The ids of the invariants, in the order of the specification."""
-    return tuple(i.id for i in model.invariants)
+    """The ids of the invariants that are to be proved, in the order of the specification."""
+    return tuple(i.id for i in model.own_invariants)
 
 
 def key(model: Model, name: str) -> str:
@@ -160,10 +163,10 @@ def obligations(
 ) -> Iterator[Obligation]:
     """What must be proved about one action (or INITIALLY, FOLLOWS or THEOREMS), in order."""
     if name == THEOREMS:
-        theorems = (t for t in context.model.theorems if only is None or t.id in only)
+        theorems = (t for t in context.model.own_theorems if only is None or t.id in only)
         yield from (_holds(context, t) for t in theorems)
         return
-    chosen = [i for i in context.model.invariants if only is None or i.id in only]
+    chosen = [i for i in context.model.own_invariants if only is None or i.id in only]
     if name == INITIALLY:
         yield from (_initially(context, i) for i in chosen)
     elif name == FOLLOWS:
@@ -352,8 +355,8 @@ def interrupted(solver: z3.Solver) -> None:
 def names(model: Model) -> Iterator[str]:
     """Everything that `prove` can be asked about."""
     yield INITIALLY
-    if any(i.follows for i in model.invariants):
+    if any(i.follows for i in model.own_invariants):
         yield FOLLOWS
-    if model.theorems:
+    if model.own_theorems:
         yield THEOREMS
     yield from model.actions

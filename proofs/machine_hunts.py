@@ -27,7 +27,7 @@ from impl.machine_parts import (
 from proofs import environments
 from proofs.explorer import Limit
 from proofs.impl_explorer import ImplExploration, search
-from proofs.whole_machine import WholeMachine
+from proofs.whole_machine import SIZES, WholeMachine
 from proofs.whole_run import WholeRun
 
 __all__ = ["ELSEWHERE", "MACHINE_HUNTS", "MachineHunt", "control", "hunt"]
@@ -54,15 +54,6 @@ class MachineHunt:
 _ROOT: Final = BusDescription(0, 0)
 _MSIX: Final = DeviceDescription("nic", 0, 0, 1 << 3, msix=2)
 _MSI: Final = DeviceDescription("disk", 0, 0, 2 << 3, msi=MsiDescription(vectors=2))
-_SIZES: Final = {
-    "Irq": 8,
-    "Domain": 5,
-    "Hwirq": 16,
-    "Token": 3,
-    "Fwnode": 5,
-    "Device": 3,
-    "Desc": 6,
-}
 _EMPTY: Final = MachineDescription(
     "tiny",
     nodes=(0, 0),
@@ -76,9 +67,18 @@ _EMPTY: Final = MachineDescription(
 """Two CPUs with five device vectors each, without a PIC and IO-APICs, and an empty bus."""
 
 
-def _machine(*devices: DeviceDescription, **more: object) -> WholeMachine:
-    description = replace(_EMPTY, devices=devices, **more)  # type: ignore[arg-type]
-    return WholeMachine(description, _SIZES)
+def _machine(
+    *devices: DeviceDescription,
+    nodes: tuple[int, ...] = (0, 0),
+    buses: tuple[BusDescription, ...] = (_ROOT,),
+    hpets: tuple[HpetDescription, ...] = (),
+    dmars: tuple[DmarDescription, ...] = (),
+    uvs: tuple[UvDescription, ...] = (),
+) -> WholeMachine:
+    description = replace(
+        _EMPTY, devices=devices, nodes=nodes, buses=buses, hpets=hpets, dmars=dmars, uvs=uvs
+    )
+    return WholeMachine(description, SIZES)
 
 
 def _with(defect: Defect, machine: WholeMachine) -> WholeMachine:

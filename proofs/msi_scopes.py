@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spec.scope import Scope
+from spec.scope import Scope, Value
 
 __all__ = ["MSI_SCOPES", "msi"]
 
@@ -26,7 +26,7 @@ def msi(
     of a VMD. With `ignore_mask` nobody may mask; `virtual` lists the descriptors whose entry lies
     behind the table."""
     always = ("is_msi_domain", "must_reactivate", "activate_early", "multi_pci_msi")
-    yes = {(0,): True}
+    yes: Mapping[tuple[int, ...], Value] = {(0,): True}
     return Scope(
         {
             "Cpu": cpus,

@@ -79,11 +79,11 @@ def _scopes(model: Model, options: Options) -> tuple[Scope, ...]:
 
 
 def _inductions(model: Model) -> Iterator[Task]:
-    kept = tuple(i.id for i in model.invariants if not i.follows)
+    kept = tuple(i.id for i in model.own_invariants if not i.follows)
     everywhere = {
         induction.INITIALLY: induction.subjects(model),
-        induction.FOLLOWS: tuple(i.id for i in model.invariants if i.follows),
-        induction.THEOREMS: tuple(dict.fromkeys(t.id for t in model.theorems)),
+        induction.FOLLOWS: tuple(i.id for i in model.own_invariants if i.follows),
+        induction.THEOREMS: tuple(dict.fromkeys(t.id for t in model.own_theorems)),
     }
     for name in induction.names(model):
         yield Task(

@@ -13,7 +13,7 @@ from impl.kernel.cpumask import for_each_cpu
 from impl.kernel.irq.chip import irq_chip_compose_msi_msg
 from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_IRQ_STARTED, IrqData, IrqDesc
 from impl.kernel.irq.irqdomain import DomainBus
-from impl.kernel.irq.msi import MsiDomainInfo
+from impl.kernel.irq.msi import MsiDomainInfo, MsiDomainOps
 from impl.machine import Machine
 from proofs.hierarchy_layer import levels
 
@@ -35,11 +35,11 @@ def _operations(machine: Machine) -> Broken:
         info = domain.host_data
         if not isinstance(info, MsiDomainInfo):
             continue
-        ops = info.ops
-        needed = [ops and ops.get_hwirq, ops and ops.msi_init]
-        needed += [ops and ops.domain_alloc_irqs, ops and ops.domain_free_irqs]
+        ops = info.ops or MsiDomainOps()
+        needed: list[object] = [ops.get_hwirq, ops.msi_init]
+        needed += [ops.domain_alloc_irqs, ops.domain_free_irqs]
         if domain.bus_token != DomainBus.ANY:
-            needed += [ops and ops.set_desc, ops and ops.msi_check, ops and ops.msi_prepare]
+            needed += [ops.set_desc, ops.msi_check, ops.msi_prepare]
         if None in needed:
             yield "MSI-1", f"domain {domain.name}"
 

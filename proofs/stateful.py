@@ -31,7 +31,7 @@ from proofs.small_machine import SmallMachine
 from proofs.verdict import Verdict
 from spec.stack import vectors
 
-__all__ = ["MACHINES", "Program", "Session", "drive", "machine_class", "run", "shorten"]
+__all__ = ["MACHINES", "STEPS", "Program", "Session", "drive", "machine_class", "run", "shorten"]
 
 _AT_ONCE: Final = SmallMachine(3, 3, 4)
 _DEFERRED: Final = SmallMachine(3, 3, 4, pcntxt=False)
@@ -39,7 +39,7 @@ _ROOMY: Final = SmallMachine(3, 8, 4)
 MACHINES: Final = (_AT_ONCE, _DEFERRED, _ROOMY)
 """Moves at once, moves that wait for an interrupt, and more room than can be filled."""
 
-_STEPS: Final = 50
+STEPS: Final = 50
 """Operations of one program, before everything is taken away."""
 
 _HAZARDS: Final = frozenset({"H2", "H7", "H8"})
@@ -198,7 +198,7 @@ def run(number: int, steps: int, switches: frozenset[str] = frozenset()) -> tupl
     for kind in MACHINES:
         session = Session.of(replace(kind, defects=defects), hazards)
         sessions.append(session)
-        found = drive(session, number, max(1, steps // (_STEPS * len(MACHINES))))
+        found = drive(session, number, max(1, steps // (STEPS * len(MACHINES))))
         if found is not None:
             break
     return _results(sessions, found, time.monotonic() - began)
@@ -209,7 +209,7 @@ def drive(session: Session, number: int, programs: int) -> Counterexample | None
     # Shrinking by Hypothesis runs a program a thousand times; leaving out does with a hundred.
     chosen = settings(
         max_examples=programs,
-        stateful_step_count=_STEPS,
+        stateful_step_count=STEPS,
         deadline=None,
         database=None,
         phases=(Phase.generate,),

@@ -18,7 +18,7 @@ from impl.defects import Defect
 from impl.drivers.pci.msi_regs import pci_msi_calc_hwirq
 from impl.drivers.pci.pci import PciDev
 from impl.kernel.cpumask import for_each_cpu
-from impl.kernel.irq.irq import IRQD_ACTIVATED
+from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_AFFINITY_MANAGED
 from impl.machine import Machine
 from impl.trace import Event
 from proofs.driven import Operation
@@ -38,6 +38,7 @@ SENTENCES: Final = {
     "X-1": "Vectors are available, held back for managed irqs, or owned, and none is lost.",
     "X-2": "A reserved irq is activated exactly if a CPU has a vector left.",
     "X-3": "No two started irqs send the same message.",
+    "X-4": "An operation that fails leaves everything as it was.",
     "X-6": "A message is composed at one level of an irq, the outermost that can.",
     "APIC-3": "Behind remapping the remapping chip composes the message.",
     "MSI-2": "The hwirq that get_hwirq answers is the one that msi_init stores.",
@@ -69,11 +70,6 @@ class Laws:
         handler = _HANDLERS.get(event.name)
         if handler is not None:
             handler(self, event)
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of all laws."""
-        return tuple(SENTENCES)
 
     def begin(self, machine: Machine, operation: Operation, failing: bool) -> None:
         """An operation is about to be done; `failing`: memory will run out."""
@@ -120,9 +116,11 @@ class Laws:
         """Note which CPUs of the affinity have a vector left."""
         if self.machine is None:
             return
-        irq, kernel = event.fields["irq"], self.machine.kernel
-        mask = self.machine.irqs.descs[irq].common.affinity & kernel.cpu_online_mask
-        maps = self.machine.matrix.maps
+        irq, maps = event.fields["irq"], self.machine.matrix.maps
+        desc = self.machine.irqs.descs[irq]
+        if desc.irq_data.test(IRQD_AFFINITY_MANAGED):  # it takes what was set aside for it
+            return
+        mask = desc.common.affinity & self.machine.kernel.cpu_online_mask
         self._room[irq] = sum(1 << cpu for cpu in for_each_cpu(mask) if maps[cpu].available)
 
     def _placed(self, event: Event) -> None:

@@ -12,7 +12,12 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Final
 
 from impl.drivers.pci.pci import PciDev
-from impl.kernel.irq.irq import IRQD_SETAFFINITY_PENDING, IrqDesc, IrqDomain
+from impl.kernel.irq.irq import (
+    IRQD_AFFINITY_SET,
+    IRQD_SETAFFINITY_PENDING,
+    IrqDesc,
+    IrqDomain,
+)
 from impl.machine import Machine
 
 __all__ = ["PER_IRQ", "Ledger", "apart", "ledger", "residue"]
@@ -61,13 +66,24 @@ def residue(machine: Machine) -> Hashable:
         ),
         tuple(sorted(machine.kernel.failures.items())),
         machine.irqs.nr_irqs,
+        tuple(
+            desc.irq
+            for desc in machine.irqs.descs.values()
+            if desc.irq_data.test(IRQD_AFFINITY_SET)
+        ),
     )
+
+
+def _asked(desc: IrqDesc) -> bool:
+    return desc.irq_data.test(IRQD_AFFINITY_SET)
 
 
 def _desc(desc: IrqDesc) -> Hashable:
     common = desc.common
     pending = desc.pending_mask if common.state & IRQD_SETAFFINITY_PENDING else 0
-    return desc.irq, common.state, common.affinity, desc.action, desc.depth, pending
+    # That somebody has asked for an affinity is noted even if nothing comes of it.
+    state = common.state & ~IRQD_AFFINITY_SET
+    return desc.irq, state, common.affinity, desc.action, desc.depth, pending
 
 
 def _domain(domain: IrqDomain) -> Iterator[tuple[str, Hashable]]:

@@ -11,16 +11,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from impl.arch.x86.irq_vectors import ApicMode, Geometry
 from impl.arch.x86.uv import UvAffinity
 from impl.arch.x86.x86_init import X86Init
 from impl.defects import Defect
-from impl.description import MACHINES, MachineDescription, load_description
+from impl.description import MACHINES as DESCRIPTIONS
+from impl.description import MachineDescription, load_description
 from impl.drivers.pci.msi_regs import pci_devid, pci_msi_calc_hwirq
 from impl.machine import Machine
+from impl.machine_parts import BusDescription, DeviceDescription, MsiDescription, UvDescription
 from impl.trace import Trace
 from proofs.layers import Naming
 
-__all__ = ["SMALL", "WholeMachine"]
+__all__ = ["HUBS", "MACHINES", "SIZES", "SMALL", "WholeMachine"]
 
 
 def _native() -> X86Init:
@@ -51,8 +54,8 @@ class WholeMachine:
         return machine
 
     def complete(self) -> Machine:
-        """An equal machine that has also made the domains which are made when first needed."""
-        machine = self.build()
+        """The repaired machine, which has also made the domains that are made when first needed."""
+        machine = self.without_defects().build()
         for unit in machine.dmar_units:
             machine.dmar_alloc_hwirq(unit)
         for blade in machine.uv_hubs.blades:
@@ -98,12 +101,45 @@ class WholeMachine:
 
 
 def _small() -> WholeMachine:
-    sizes = {"Irq": 14, "Domain": 5, "Hwirq": 24, "Token": 2, "Fwnode": 5}
-    sizes |= {"Device": 3, "Desc": 6, "IoApic": 1, "Pin": 4}
     # The vector layer has no word for a timer that the PIC drives while the machine boots.
-    description = replace(load_description(MACHINES / "small.toml"), timer=False)
-    return WholeMachine(description, sizes)
+    description = replace(load_description(DESCRIPTIONS / "small.toml"), timer=False)
+    return WholeMachine(description, SIZES)
 
+
+SIZES: Final[Mapping[str, int]] = {
+    "Irq": 14,
+    "Domain": 5,
+    "Hwirq": 24,
+    "Token": 3,
+    "Fwnode": 5,
+    "Device": 3,
+    "Desc": 6,
+    "IoApic": 1,
+    "Pin": 4,
+}
+"""As many things as a small machine has at a time."""
+
+_HUBS_DESCRIPTION: Final = MachineDescription(
+    "hubs",
+    nodes=(0, 0, 1),
+    apic=ApicMode.X2APIC_CLUSTER,
+    legacy_irqs=0,
+    timer=False,
+    geometry=Geometry(6, 1, 6, isa_base=1),
+    system_vectors=(),
+    uvs=(UvDescription(0, 0, node=0), UvDescription(1, 2, node=1)),
+    buses=(BusDescription(0, 0), BusDescription(1, 0)),
+    devices=(
+        DeviceDescription("disk 0", 0, 0, 1 << 3, node=0, msix=2),
+        DeviceDescription("disk 1", 1, 0, 1 << 3, node=1, msi=MsiDescription()),
+    ),
+)
 
 SMALL: Final = _small()
 """A little of everything: MSI-X, MSI with and without mask bits, lines, an HPET and DMAR units."""
+
+HUBS: Final = WholeMachine(_HUBS_DESCRIPTION, SIZES)
+"""Two nodes with hubs that signal through registers; few vectors, and no PIC."""
+
+MACHINES: Final = (SMALL, HUBS)
+"""What random programs run on."""

@@ -22,7 +22,7 @@ from proofs.layers import Names
 from proofs.machine_copy import copied, revived
 from proofs.monitor import Broken, Finding, Monitor
 from proofs.monitored import COMPARED
-from proofs.whole_laws import Laws
+from proofs.whole_laws import SENTENCES, Laws
 from proofs.whole_layers import LAYERS, binding_of, scope_of
 from proofs.whole_ledger import PER_IRQ, apart, ledger, residue
 from proofs.whole_machine import WholeMachine
@@ -69,10 +69,12 @@ class WholeRun:
             layer: _monitor(kind, layer, self.numbers, hazards, lenient) for layer in layers
         }
         self.noted: dict[str, Finding] = {}
+        self.struck = False
+        """Whether memory did run out in the last operation."""
         self.laws = Laws(self._note)
-        self._trace = Trace()
-        self._trace.subscribe(self._event)
-        self.machine = kind.build(self._trace)
+        self.trace = Trace()
+        self.trace.subscribe(self._event)
+        self.machine = kind.build(self.trace)
         self.laws.machine = self.machine
         self.seen = self._settle()
 
@@ -136,6 +138,7 @@ class WholeRun:
             result = what.act(self.kind, self.machine, dict(operation.params))
         except KernelBug as bug:
             raise Broken(Finding("KernelBug", f"{operation}: {bug}")) from bug
+        self.struck = failing and not self.machine.kernel.failures
         if operation.name != "fail_next":
             self.machine.kernel.failures.clear()
         self.seen = self._settle()
@@ -212,7 +215,7 @@ class WholeRun:
             for i in monitor.judge.invariants
             if not self.hazards & set(i.unless)
         ]
-        return tuple(dict.fromkeys((*ids, *self.laws.ids, "X-4")))
+        return tuple(dict.fromkeys((*ids, *SENTENCES)))
 
     # --- moments ----------------------------------------------------------------------------
 
@@ -230,7 +233,7 @@ class WholeRun:
 
     def restore(self, saved: Moment) -> None:
         """Back to a moment; what was noted since is forgotten."""
-        self.machine = self.laws.machine = revived(saved.machine, self._trace)
+        self.machine = self.laws.machine = revived(saved.machine, self.trace)
         self.seen = saved.seen
         for layer, monitor in self.monitors.items():
             monitor.load(saved.seen[layer])

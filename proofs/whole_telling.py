@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proofs.counterexample import Counterexample, State, Step
+from proofs.counterexample import Counterexample, State, Step, Value
 from proofs.describe import false_parts, sorts
 from proofs.driven import Operation
 from proofs.judge import friendly
@@ -69,7 +69,8 @@ class Teller:
         return names
 
     def _state(self, seen: Mapping[str, Mapping[str, Store]]) -> State:
-        names, state = self._names(), {}
+        names = self._names()
+        state: dict[str, Mapping[tuple[int, ...], Value]] = {}
         for layer, model in self.models.items():
             for name, cells in friendly(model, self.scopes[layer], seen[layer]).items():
                 state.setdefault(names[layer, name], cells)

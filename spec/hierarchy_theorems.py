@@ -8,6 +8,7 @@ That an action about one irq leaves every other as it was is a part of that: the
 
 from __future__ import annotations
 
+from spec.alike import alike
 from spec.hierarchy import at_rest, found, hierarchy, inwards, unmapped
 from spec.hierarchy_actions import (
     irq_alloc_descs,
@@ -36,19 +37,7 @@ from spec.terms import Option, Term, and_, forall, implies, none
 
 def same(before: State, after: State) -> Term:
     """Every field is as it was."""
-
-    def field(name: str) -> Term:
-        sorts = hierarchy.fields[name].args
-        if not sorts:
-            alike: Term = getattr(after, name) == getattr(before, name)
-            return alike
-        if len(sorts) == 1:
-            return forall(sorts[0], lambda x: getattr(after, name)[x] == getattr(before, name)[x])
-        return forall(
-            *sorts, lambda x, y: getattr(after, name)[x, y] == getattr(before, name)[x, y]
-        )
-
-    return and_(*(field(name) for name, f in hierarchy.fields.items() if not f.rigid))
+    return alike(before, after, (f for f in hierarchy.fields.values() if not f.rigid))
 
 
 # --- allocation -----------------------------------------------------------------------------

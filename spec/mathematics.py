@@ -109,6 +109,15 @@ def specification(model: Model) -> Iterator[str]:
     yield f"SORTS {', '.join(s.name for s in model.sorts)}"
     if model.switches:
         yield f"SWITCHED ON {', '.join(sorted(model.switches))}"
+    if model.parts:
+        # What the parts have is in their own specifications.
+        yield f"JOINS {', '.join(part.name for part in model.parts)}"
+        fields = {name for part in model.parts for name in part.fields}
+        own = (f for f in model.fields.values() if f.name not in fields)
+        yield from _section("STATE", own, _field)
+        yield from _section("INVARIANTS", model.own_invariants, _invariant)
+        yield from _section("THEOREMS", model.own_theorems, _theorem)
+        return
     yield from _section("STATE", model.fields.values(), _field)
     yield from _section("AXIOMS", model.axioms, lambda t: iter([f"  {plain(t)}"]))
     yield from _section("ACTIONS", model.actions.values(), _action)

@@ -157,7 +157,8 @@ def irq_domain_set_hwirq_and_chip(s: State, irq: Term, domain: Term, hwirq: Term
     taken = exists(IRQ, lambda i: (s.msi_level[i] == domain) & (s.msi_hwirq[i] == hwirq))
     new = and_(s.desc[irq], s.msi_level[irq] == none(DOMAIN), ~linked(s, irq))
     asked = exists(DEVICE, lambda v: (s.msi_domain[v] == domain) & in_phase(s, v, "ALLOC"))
-    s.require(implies(mine, new & ~taken), implies(mine & of_devices(s, domain), asked))
+    s.require(implies(mine, new), implies(mine, ~taken))
+    s.require(implies(mine & of_devices(s, domain), asked))
     with s.when(mine):
         s.msi_level[irq] = domain
         s.msi_hwirq[irq] = hwirq

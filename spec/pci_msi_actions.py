@@ -102,8 +102,14 @@ def _masks_agree(s: State, device: Term) -> Term:
 def pci_msi_set_enable(s: State, device: Term, enable: Term) -> None:
     """MSI is enabled, once the device has its irqs; disabled, its mask bits are cleared (PCI-7)."""
     one_kind = each_entry(s, device, lambda d: ~s.entry_is_msix[d])
-    start = and_(in_phase(s, device, "READY"), one_kind, ~s.intx[device], _masks_agree(s, device))
-    s.require(implies(enable, start & ~s.msix_enabled[device]))
+    for condition in (
+        in_phase(s, device, "READY"),
+        one_kind,
+        _masks_agree(s, device),
+        ~s.intx[device],
+        ~s.msix_enabled[device],
+    ):
+        s.require(implies(enable, condition))
     ends = ~enable & s.msi_enabled[device]
     with s.each(DESC, "d", lambda d: ends & (s.entry_device[d] == device)) as d:
         s.device_masked[d] = 0
@@ -183,7 +189,8 @@ def pci_device_add(s: State, device: Term, domain: Term) -> None:
 def pci_device_remove(s: State, device: Term) -> None:
     """A device is removed, once its driver has given everything back."""
     s.require(s.dev_added[device], ~has_entries(s, device))
-    s.dev_added[device] = False
+    for bit in ("dev_added", "in_d0", "disconnected", "intx"):
+        getattr(s, bit)[device] = False
     s.msi_domain[device] = None
 
 

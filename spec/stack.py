@@ -16,6 +16,7 @@ from spec import (
     msi_theorems,
     pci_msi,
     pci_msi_actions,
+    pci_msi_operations,
     routing_theorems,
     vector_actions,
     vector_operations,
@@ -29,8 +30,9 @@ from spec.msi import msi
 from spec.routing import routing
 from spec.uv import uv
 from spec.vectors import vectors
+from spec.whole import stack
 
-__all__ = ["MODELS", "PARTS", "SWITCHES", "vectors"]
+__all__ = ["MODELS", "PARTS", "SWITCHES", "stack", "vectors"]
 
 PARTS = (
     vector_actions,
@@ -48,15 +50,16 @@ PARTS = (
     msi_irq_actions,
     pci_msi_actions,
     msi_operations,
+    pci_msi_operations,
     msi_theorems,
 )
 """The modules that declare what can happen; importing them completes the layers."""
 
 MODELS: Mapping[str, Layer] = {
-    layer.name: layer for layer in (vectors, hierarchy, msi, ioapic, devices, uv, routing)
+    layer.name: layer for layer in (vectors, hierarchy, msi, ioapic, devices, uv, routing, stack)
 }
 """Every layer that is checked, by its name: each is proved, and explored in the scopes of
-`proofs.scopes`."""
+`proofs.scopes`. The last is all of them together, and what is stated of the whole."""
 
 SWITCHES: Mapping[str, str] = {
     "E0": "a caller frees a bit that is not set",

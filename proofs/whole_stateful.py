@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Random programs on whole machines under the monitors of all layers, and what they answer for.
+
+Drivers allocate, request, move and free; devices come, go, sleep and signal; CPUs come and go; and
+any allocation of memory may fail. A program ends by taking everything away again, after which the
+machine must be what it was after boot (VEC-18, DOM-8). See `proofs.stateful` for the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from typing import Final
+
+import hypothesis
+
+from impl.defects import Defect
+from proofs.counterexample import Counterexample
+from proofs.monitor import Broken
+from proofs.result import LAWS, Result, Task
+from proofs.stateful import STEPS, Session, drive
+from proofs.verdict import Verdict
+from proofs.whole_laws import SENTENCES
+from proofs.whole_layers import LAYERS
+from proofs.whole_machine import MACHINES, WholeMachine
+from proofs.whole_run import WholeRun
+from spec.stack import MODELS
+
+__all__ = ["STATEFUL", "run", "stateful_task"]
+
+STATEFUL: Final = "stateful machine"
+"""The name of the task, and of what it does."""
+
+_PROGRAM: Final = STEPS + 10
+"""Operations of a program, with what takes everything away."""
+
+
+def subjects() -> tuple[str, ...]:
+    """The ids that a run answers for: every invariant of a layer, every law."""
+    invariants = (
+        invariant.id
+        for layer in LAYERS
+        for invariant in MODELS[layer].build().invariants
+        if not invariant.ghost
+    )
+    return tuple(dict.fromkeys((*invariants, *SENTENCES, *LAWS)))
+
+
+def run(number: int, steps: int, switches: frozenset[str] = frozenset()) -> tuple[Result, ...]:
+    """Random programs of about `steps` operations in all, the same ones for the same `number`, with
+    these defects on.
+
+    One result for each invariant and each law. A program that is refuted ends the run: the others
+    then held to what was done until there. ValueError for an unknown defect."""
+    known = {d.value: d for d in Defect}
+    unknown = switches - known.keys()
+    if unknown:
+        raise ValueError(f"no such defect: {', '.join(sorted(unknown))}")
+    defects = frozenset(known[name] for name in switches)
+    began = time.monotonic()
+    sessions: list[Session] = []
+    found: Counterexample | None = None
+    for machine in MACHINES:
+        broken, session = _session(replace(machine, defects=defects))
+        if session is not None:
+            sessions.append(session)
+            found = drive(session, number, max(1, steps // (_PROGRAM * len(MACHINES))))
+        else:
+            found = broken
+        if found is not None:
+            break
+    return _results(sessions, found, time.monotonic() - began)
+
+
+def _session(machine: WholeMachine) -> tuple[Counterexample | None, Session | None]:
+    """A session on a machine that has booted, or what is wrong with its boot."""
+    try:
+        run = WholeRun(machine)
+        run.judge()
+    except Broken as broken:
+        lenient = WholeRun(machine, lenient=True)
+        return lenient.tell((), broken.finding, shortest=True), None
+    return None, Session.with_run(run)
+
+
+def _results(
+    sessions: list[Session], found: Counterexample | None, seconds: float
+) -> tuple[Result, ...]:
+    operations = sum(session.operations for session in sessions)
+    runs = sum(session.runs for session in sessions)
+    fell = found.violated if found is not None else ""
+    ids = subjects()
+    return tuple(
+        Result(
+            id,
+            STATEFUL,
+            "stateful",
+            Verdict.REFUTED if id == fell else Verdict.HELD,
+            seconds,
+            f"hypothesis {hypothesis.__version__}",
+            f"{operations:,} operations in {runs:,} runs of whole machines",
+            counterexample=found if id == fell else None,
+        )
+        for id in (ids if not fell or fell in ids else (*ids, fell))
+    )
+
+
+_STEPS: Final = 4_000
+"""Operations that the random programs of a check do."""
+
+
+def stateful_task(number: int, switches: frozenset[str], sources: bytes) -> Iterator[Task]:
+    """The task of a check; `sources` is a digest of all that its answer rests on."""
+    known = {d.value for d in Defect}
+    chosen = switches & known
+    digest = sha256(repr((STATEFUL, number, sorted(chosen))).encode() + sources)
+    yield Task(
+        name=STATEFUL,
+        group="stateful",
+        weight=20.0,
+        key=digest.hexdigest(),
+        run=partial(run, number, _STEPS, chosen),
+        subjects=subjects(),
+    )
