@@ -21,8 +21,8 @@ _BusId = tuple[int, int]
 
 class PciTopology:
     """Buses and devices: `parts` and `numbers` are by name and describe all devices, `devs` holds
-    those that are there, `buses` the buses that are there, by segment and number.  `virtfns` names
-    the virtual functions that a device can have."""
+    those that are there, `buses` the buses that are there, by the segment and the number of their
+    description.  `virtfns` names the virtual functions that a device can have."""
 
     def __init__(
         self, pci: Pci, buses: Sequence[BusDescription], devices: Sequence[DeviceDescription]
@@ -47,23 +47,26 @@ class PciTopology:
         for part in self._roots:
             bus = PciBus(self.pci, part.segment, part.number, no_msi=part.no_msi)
             pci_set_bus_msi_domain(bus)
-            self.scan_bus(bus)
+            self.scan_bus((part.segment, part.number), bus)
 
-    def scan_bus(self, bus: PciBus) -> None:
-        """Find what is there at boot on `bus` and behind it; its domain is settled."""
-        self.buses[bus.segment, bus.number] = bus
-        found = [dev for dev in self._on_bus[bus.segment, bus.number] if not dev.hotplug]
+    def scan_bus(self, place: _BusId, bus: PciBus) -> None:
+        """Find what is there at boot on `bus`, described as `place`, and behind it.
+
+        Its domain is settled.  The segment may be another one than that of the description.
+        """
+        self.buses[place] = bus
+        found = [dev for dev in self._on_bus[place] if not dev.hotplug]
         for device in found:
             self._add_dev(device, bus)
         for device in found:
             self._scan_behind(device)
 
-    def remove_bus(self, bus: PciBus) -> None:
-        """The bus disappears, after everything on it and behind it."""
-        for part in reversed(self._on_bus[bus.segment, bus.number]):
+    def remove_bus(self, place: _BusId, bus: PciBus) -> None:
+        """The bus, described as `place`, disappears, after everything on it and behind it."""
+        for part in reversed(self._on_bus[place]):
             if part.name in self.devs:
                 self.remove(part.name)
-        del self.buses[bus.segment, bus.number]
+        del self.buses[place]
 
     def add(self, name: str) -> None:
         """The device `name` appears, and behind a bridge the bus that it leads to."""
@@ -81,7 +84,7 @@ class PciTopology:
         physfn = self.devs[name]
         for virtfn in self.virtfns[name][:count]:
             part = self.parts[virtfn]
-            self._add_dev(part, self._virtfn_bus(physfn, part.bus), physfn)
+            self._add_dev(part, self._virtfn_bus(physfn, (part.segment, part.bus)), physfn)
 
     def remove_virtfns(self, name: str) -> None:
         """The virtual functions of the device `name` disappear, and buses that only they had."""
@@ -107,22 +110,22 @@ class PciTopology:
         bridge = self.devs[device.name]
         bus = PciBus(
             self.pci,
-            part.segment,
+            bridge.segment,
             part.number,
             parent=bridge.bus,
             self_dev=bridge,
             no_msi=part.no_msi,
         )
         pci_set_bus_msi_domain(bus)
-        self.scan_bus(bus)
+        self.scan_bus((part.segment, part.number), bus)
 
-    def _virtfn_bus(self, physfn: PciDev, number: int) -> PciBus:
+    def _virtfn_bus(self, physfn: PciDev, place: _BusId) -> PciBus:
         """The bus of a virtual function (virtfn_add_bus): one that is there, or a virtual one."""
-        bus = self.buses.get((physfn.segment, number))
+        bus = self.buses.get(place)
         if bus is None:
-            bus = PciBus(self.pci, physfn.segment, number, parent=physfn.bus)
+            bus = PciBus(self.pci, physfn.segment, place[1], parent=physfn.bus)
             pci_set_bus_msi_domain(bus)
-            self.buses[physfn.segment, number] = bus
+            self.buses[place] = bus
         return bus
 
     def _add_dev(self, part: DeviceDescription, bus: PciBus, physfn: PciDev | None = None) -> None:
@@ -154,4 +157,5 @@ class PciTopology:
             del self.buses[behind.segment, behind.number]
         bus = dev.bus
         if bus.parent is not None and bus.self_dev is None and not bus.devices:
-            del self.buses[bus.segment, bus.number]
+            part = self.parts[name]
+            del self.buses[part.segment, part.bus]
