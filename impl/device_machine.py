@@ -6,6 +6,7 @@ impl.bare_machine.  A PCI device is named as the description names it; -ENODEV i
 """
 
 import errno
+from collections.abc import Iterable
 
 from impl.arch.x86 import dmar, hpet, uv
 from impl.arch.x86.dmar import DmarUnit
@@ -109,7 +110,7 @@ class DeviceMachine(BareMachine):
     def pci_add_device(self, name: str) -> int:
         """The device is plugged in: 0, -EEXIST if it is there, -ENODEV without such a place."""
         part = self.topology.parts.get(name)
-        if part is None or (part.segment, part.bus) not in self.topology.buses:
+        if part is None or part.physfn or (part.segment, part.bus) not in self.topology.buses:
             return -errno.ENODEV
         if name in self.pci_devs:
             return -errno.EEXIST
@@ -121,11 +122,38 @@ class DeviceMachine(BareMachine):
         """The device is unplugged, and what is behind it; -EBUSY if one has interrupts."""
         if name not in self.pci_devs:
             return -errno.ENODEV
-        tree = [self.pci_devs[each] for each in self.topology.tree(name)]
-        if any(dev.irq or dev.msi_enabled or dev.msix_enabled for dev in tree):
+        if self._in_use(self.topology.tree(name)):
             return -errno.EBUSY
         self._process_context()
         self.topology.remove(name)
+        return 0
+
+    def pci_enable_sriov(self, name: str, nr_virtfn: int) -> int:
+        """Let a device have virtual functions.
+
+        0.  -ENODEV: it is not there.  -ENOSYS: it can have none.  -EINVAL: it has some, or cannot
+        have so many.
+        """
+        if name not in self.pci_devs:
+            return -errno.ENODEV
+        virtfns = self.topology.virtfns.get(name)
+        if virtfns is None:
+            return -errno.ENOSYS
+        if not 0 <= nr_virtfn <= len(virtfns) or any(each in self.pci_devs for each in virtfns):
+            return -errno.EINVAL
+        self._process_context()
+        self.topology.add_virtfns(name, nr_virtfn)
+        return 0
+
+    def pci_disable_sriov(self, name: str) -> int:
+        """Take the virtual functions of a device away: 0, -ENODEV, -EBUSY if one has interrupts."""
+        if name not in self.pci_devs:
+            return -errno.ENODEV
+        virtfns = self.topology.virtfns.get(name, [])
+        if self._in_use(each for each in virtfns if each in self.pci_devs):
+            return -errno.EBUSY
+        self._process_context()
+        self.topology.remove_virtfns(name)
         return 0
 
     def pci_restore_msi_state(self, name: str) -> int:
@@ -245,6 +273,11 @@ class DeviceMachine(BareMachine):
         place = mp_find_ioapic(self.io_apics.ioapics, gsi)
         target = signal_pin(self.io_apics, *place) if place is not None else None
         return target is not None and self.fire_vector(*target)
+
+    def _in_use(self, names: Iterable[str]) -> bool:
+        """Whether one of the devices has interrupts."""
+        devs = (self.pci_devs[name] for name in names)
+        return any(dev.irq or dev.msi_enabled or dev.msix_enabled for dev in devs)
 
     def _has_action(self, irq: int) -> bool:
         desc = self.irqs.irq_to_desc(irq)
