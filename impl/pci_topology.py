@@ -10,7 +10,13 @@ from collections.abc import Iterator, Sequence
 
 from impl.drivers.pci.capability import MsiCap, MsixCap
 from impl.drivers.pci.msi_regs import multiple_of
-from impl.drivers.pci.pci import PCI_CLASS_STORAGE_EXPRESS, Pci, PciBus, PciDev
+from impl.drivers.pci.pci import (
+    PCI_CLASS_BRIDGE_PCI,
+    PCI_CLASS_STORAGE_EXPRESS,
+    Pci,
+    PciBus,
+    PciDev,
+)
 from impl.drivers.pci.probe import pci_device_add, pci_remove_bus_device, pci_set_bus_msi_domain
 from impl.machine_parts import BusDescription, DeviceDescription
 
@@ -143,11 +149,16 @@ class PciTopology:
             no_msi="no_msi" in part.quirks,
             no_64bit_msi="no_64bit_msi" in part.quirks,
             dma_aliases=part.aliases,
-            class_code=PCI_CLASS_STORAGE_EXPRESS if part.nvme else 0,
+            class_code=self._class_code(part),
             physfn=physfn,
         )
         self.devs[part.name] = dev
         pci_device_add(dev)
+
+    def _class_code(self, part: DeviceDescription) -> int:
+        if part.name in self._behind:
+            return PCI_CLASS_BRIDGE_PCI
+        return PCI_CLASS_STORAGE_EXPRESS if part.nvme else 0
 
     def _remove_dev(self, name: str) -> None:
         dev = self.devs.pop(name)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PCI_CAP_ID_MSI",
     "PCI_CAP_ID_MSIX",
+    "PCI_CLASS_BRIDGE_PCI",
     "PCI_CLASS_STORAGE_EXPRESS",
     "Pci",
     "PciBus",
@@ -41,6 +42,9 @@ __all__ = [
 
 PCI_CAP_ID_MSI = 0x05
 PCI_CAP_ID_MSIX = 0x11
+
+PCI_CLASS_BRIDGE_PCI = 0x060400
+"""The class of a bridge to another bus; it alone has a header of the bridge type."""
 
 PCI_CLASS_STORAGE_EXPRESS = 0x010802
 """The class of an NVMe controller."""
@@ -65,7 +69,8 @@ class Pci:
     `pci_msi_enable` is cleared by pci=nomsi.  `arch_fallbacks` is the configuration option
     PCI_MSI_ARCH_FALLBACKS, which x86 does not select.  `irq_hw_number_bits` is the width of
     irq_hw_number_t.  `pcibios_add_device` and `arch_restore_msi_irqs` are the architecture's hooks;
-    `bus_notifiers` are called with each device that was added, the remapping driver's among them.
+    `bus_notifiers` are called with each device that was added, the remapping driver's among them,
+    and `bus_removed_notifiers` with each that was removed.
     `pci_root_buses` holds the buses that no other bus leads to.
     """
 
@@ -73,6 +78,7 @@ class Pci:
         "arch_fallbacks",
         "arch_restore_msi_irqs",
         "bus_notifiers",
+        "bus_removed_notifiers",
         "domains",
         "irq_hw_number_bits",
         "kernel",
@@ -98,6 +104,7 @@ class Pci:
         self.pcibios_add_device: Callable[[PciDev], int] | None = None
         self.arch_restore_msi_irqs: Callable[[PciDev], None] | None = None
         self.bus_notifiers: list[Callable[[PciDev], None]] = []
+        self.bus_removed_notifiers: list[Callable[[PciDev], None]] = []
         self.pci_root_buses: list[PciBus] = []
         self.warned: set[str] = set()
 
