@@ -69,6 +69,7 @@ def read_dmar(entry: Entry) -> DmarDescription:
         segment=entry.integer("segment", 0, _MAX_SEGMENT, 0),
         catch_all=entry.boolean("catch_all", False),
         devices=entry.texts("devices"),
+        mistaken=entry.texts("mistaken"),
     )
 
 

@@ -54,6 +54,9 @@ def check_dmars(dmars: _Dmars, devices: _Devices) -> None:
                 raise entry.error(f"{name!r} is a virtual function", "devices")
             if known[name].segment != dmar.segment:
                 raise entry.error(f"{name!r} is not on segment {dmar.segment:#x}", "devices")
+        for name in dmar.mistaken:
+            if name not in dmar.devices:
+                raise entry.error(f"{name!r} is not among the devices", "mistaken")
     served = [(entry, name) for entry, dmar in dmars for name in dmar.devices]
     check_unique(served, "device", str)
 

@@ -73,7 +73,8 @@ class DmarDescription:
     With `remapping` it remaps interrupts; `x2apic` says that it can reach CPUs beyond 255 (extended
     interrupt mode), and 2**`max_handle_mask` is the size of the largest block of its entries.  It
     serves the `devices` named, and what is behind them, of its `segment`, or as the `catch_all`
-    unit those that no other unit names.
+    unit those that no other unit names.  Of the devices in `mistaken`, firmware calls a bridge an
+    endpoint, or the other way round.
     """
 
     id: int
@@ -84,6 +85,7 @@ class DmarDescription:
     segment: int = 0
     catch_all: bool = False
     devices: tuple[str, ...] = ()
+    mistaken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,9 +103,12 @@ class PciTopology:
         yield name
         yield from (virtfn for virtfn in self.virtfns.get(name, ()) if virtfn in self.devs)
         bus = self._behind.get(name)
-        if bus is None:
-            return
-        for part in self._on_bus[bus.segment, bus.number]:
+        if bus is not None:
+            yield from self.on_bus((bus.segment, bus.number))
+
+    def on_bus(self, place: _BusId) -> Iterator[str]:
+        """Every device that is there on the bus described as `place`, or behind it."""
+        for part in self._on_bus[place]:
             if part.name in self.devs:
                 yield from self.tree(part.name)
 

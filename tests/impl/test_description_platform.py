@@ -36,7 +36,7 @@ def test_remapping_of_intel_is_read() -> None:
         HEAD
         + '[remapping]\nintremap = "nosid,nopost"\nx2apic_optout = true\nprobe = "before"\n'
         + UNIT
-        + 'x2apic = false\nmax_handle_mask = 3\nnode = 1\ndevices = ["nic"]\n'
+        + 'x2apic = false\nmax_handle_mask = 3\nnode = 1\ndevices = ["nic"]\nmistaken = ["nic"]\n'
         + "[[dmar]]\nid = 1\ncatch_all = true\n"
         + "[[dmar]]\nid = 2\nsegment = 1\ncatch_all = true\n"
         + '[[ioapic]]\nid = 1\ngsi_base = 0\npins = 24\ndmar = 0\nrequester = "f0:1f.7"\n'
@@ -48,7 +48,7 @@ def test_remapping_of_intel_is_read() -> None:
         "nosid,nopost", x2apic_optout=True, probe="before"
     )
     assert machine.dmars == (
-        DmarDescription(0, 1, True, False, 3, 0, False, ("nic",)),
+        DmarDescription(0, 1, True, False, 3, 0, False, ("nic",), ("nic",)),
         DmarDescription(1, catch_all=True),
         DmarDescription(2, segment=1, catch_all=True),
     )
@@ -139,6 +139,10 @@ MISTAKES = {
     "unit scope of a virtual function": (
         HEAD + UNIT + 'devices = ["disk"]\n' + ROOT + NIC + DISK + 'physfn = "nic"\n',
         "m.toml:8: error: dmar 0: 'disk' is a virtual function",
+    ),
+    "mistaken device of no unit": (
+        HEAD + UNIT + 'mistaken = ["nic"]\n' + ROOT + NIC,
+        "m.toml:8: error: dmar 0: 'nic' is not among the devices",
     ),
     "device of two units": (
         HEAD + UNIT + 'devices = ["nic"]\n[[dmar]]\nid = 1\ndevices = ["nic"]\n' + ROOT + NIC,
