@@ -244,3 +244,30 @@ class Defect(enum.Enum):
     """Early activation, and the deactivation before a free, do not take the bus lock of the chip.
 
     Off: they do."""
+
+    # Xen
+
+    F13 = "F13"
+    """The kernel masks a fully virtualised guest's MSIs although the hypervisor owns the masks.
+
+    Off: pci_msi_ignore_mask is set there, as in paravirtualised guests."""
+
+    F15 = "F15"
+    """The teardown of a Xen guest's MSIs leaves the irq in their descriptors.
+
+    Off: it is cleared, so that nobody takes the descriptors for served."""
+
+    R1 = "R1"
+    """The choice of the MSI functions asks for the initial domain before the kind of guest.
+
+    Off: it asks for the kind first, as an initial domain may be fully virtualised."""
+
+    XEN_LEAK = "XEN-leak"
+    """An initial domain that cannot bind the pirq it has just mapped leaves it mapped.
+
+    Off: the pirq is unmapped again."""
+
+    XEN_UNMAP = "XEN-unmap"
+    """An interrupt whose pirq the hypervisor does not unmap is kept, though nobody knows it any more.
+
+    Off: only the pirq stays, and the interrupt is freed."""

@@ -34,6 +34,9 @@ ALLOCATION_SITES = (
     "vmd_msi_init",
     "platform_msi_alloc_priv_data",
     "ims_create_msi_irq_domain",
+    "xen_irq_init",
+    "set_evtchn_to_irq",
+    "xen_setup_msi_irqs",
 )
 """Places whose memory allocation can be made to fail, named by the allocating kernel function."""
 

@@ -109,8 +109,13 @@ def irq_shutdown(desc: IrqDesc) -> None:
     if not irqd.test(IRQD_IRQ_STARTED):
         return
     desc.depth = 1
-    irq_disable(desc)
-    mask_irq(desc)
+    chip = irq_data_get_irq_chip(irqd)
+    if chip.irq_shutdown is not None:
+        chip.irq_shutdown(irqd)
+        irqd.set(IRQD_IRQ_DISABLED | IRQD_IRQ_MASKED)
+    else:
+        irq_disable(desc)
+        mask_irq(desc)
     irqd.clear(IRQD_IRQ_STARTED)
     desc.trace("irq_shutdown")
 

@@ -213,14 +213,16 @@ class IrqChip:
     """The operations of an interrupt chip that this stack uses (struct irq_chip).
 
     irq_set_affinity returns an IRQ_SET_MASK_* value or a negative errno.
-    irq_enable and irq_disable replace the unmasking and masking of a start and a stop.  A chip that
-    sleeps while it talks to its device takes calls only between irq_bus_lock and
-    irq_bus_sync_unlock.  irq_force_complete_move stands for the architecture hook of that name.  A
-    chip with an `error`, a negative errno, is no chip but the mark of one (an error pointer).
+    irq_enable and irq_disable replace the unmasking and masking of a start and a stop, irq_startup
+    and irq_shutdown those of the first start and the last stop.  A chip that sleeps while it talks
+    to its device takes calls only between irq_bus_lock and irq_bus_sync_unlock.
+    irq_force_complete_move stands for the architecture hook of that name.  A chip with an `error`,
+    a negative errno, is no chip but the mark of one (an error pointer).
     """
 
     name: str
     irq_startup: Callable[[IrqData], int] | None = None
+    irq_shutdown: Callable[[IrqData], None] | None = None
     irq_enable: Callable[[IrqData], None] | None = None
     irq_disable: Callable[[IrqData], None] | None = None
     irq_ack: Callable[[IrqData], None] | None = None
