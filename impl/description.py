@@ -33,6 +33,7 @@ from impl.description_platform import (
     read_dmar,
     read_hyperv_bus,
     read_ims,
+    read_platform_device,
     read_remapping,
     read_vmd,
     read_xen,
@@ -60,6 +61,7 @@ from impl.platform_parts import (
     AmdIommuDescription,
     HypervBusDescription,
     ImsDescription,
+    PlatformDeviceDescription,
     RemappingDescription,
     VmdDescription,
     XenDescription,
@@ -129,6 +131,7 @@ class MachineDescription:
     hyperv_buses: tuple[HypervBusDescription, ...] = ()
     xen: XenDescription | None = None
     ims: tuple[ImsDescription, ...] = ()
+    platform_devices: tuple[PlatformDeviceDescription, ...] = ()
     buses: tuple[BusDescription, ...] = ()
     devices: tuple[DeviceDescription, ...] = ()
 
@@ -156,6 +159,7 @@ def parse_description(text: str, file: str = "<description>") -> MachineDescript
     vmds = _read_all(top, "vmd", read_vmd)
     hyperv_buses = _read_all(top, "hyperv_bus", read_hyperv_bus)
     ims = _read_all(top, "ims", read_ims)
+    platform_devices = _read_all(top, "platform_device", read_platform_device)
     buses = _read_all(top, "bus", read_bus)
     devices = _read_all(top, "device", read_device)
     groups = read_groups(top, machine.nodes)
@@ -175,6 +179,7 @@ def parse_description(text: str, file: str = "<description>") -> MachineDescript
     check_vmds(vmds, everything)
     check_hyperv_buses(hyperv_buses, machine.platform, everything)
     check_ims(ims, everything)
+    check_unique(platform_devices, "name", lambda device: device.name)
     hosts = [(vmd.segment, vmd.bus) for _, vmd in vmds]
     hosts += [(host.segment, 0) for _, host in hyperv_buses]
     check_buses(buses, devices, groups, hosts)
@@ -191,6 +196,7 @@ def parse_description(text: str, file: str = "<description>") -> MachineDescript
         hyperv_buses=_parts(hyperv_buses),
         xen=xen,
         ims=_parts(ims),
+        platform_devices=_parts(platform_devices),
         buses=_parts(buses) + root_buses(_parts(buses), _parts(groups)),
         devices=_parts(everything),
     )

@@ -8,6 +8,7 @@ from impl.platform_parts import (
     AmdIommuDescription,
     HypervBusDescription,
     ImsDescription,
+    PlatformDeviceDescription,
     RemappingDescription,
     VmdDescription,
     XenDescription,
@@ -19,6 +20,7 @@ __all__ = [
     "read_dmar",
     "read_hyperv_bus",
     "read_ims",
+    "read_platform_device",
     "read_remapping",
     "read_vmd",
     "read_xen",
@@ -26,6 +28,7 @@ __all__ = [
 
 _INTREMAP = ("on", "off", "nosid", "no_x2apic_optout", "nopost")
 _PROBES = ("after", "before", "never")
+_STORAGES = ("array", "queue")
 _GUESTS = ("pv", "hvm", "pvh")
 _PROTOCOLS = ("1.1", "1.2", "1.3")
 _MAX_SEGMENT = 0xFFFF
@@ -119,6 +122,15 @@ def read_ims(entry: Entry) -> ImsDescription:
         name=entry.text("name"),
         slots=entry.integer("slots", 1, _MAX_SLOTS),
         subdevices=entry.integer("subdevices", 1, 64, 1),
+        storage=entry.choice("storage", _STORAGES, "array"),
+    )
+
+
+def read_platform_device(entry: Entry) -> PlatformDeviceDescription:
+    """One [[platform_device]]."""
+    return PlatformDeviceDescription(
+        name=entry.text("name"),
+        node=entry.integer("node", -1, MAX_NODE, -1),
     )
 
 

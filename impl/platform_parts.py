@@ -11,6 +11,7 @@ __all__ = [
     "AmdIommuDescription",
     "HypervBusDescription",
     "ImsDescription",
+    "PlatformDeviceDescription",
     "RemappingDescription",
     "VmdDescription",
     "XenDescription",
@@ -75,12 +76,22 @@ class HypervBusDescription:
 class ImsDescription:
     """[[ims]]: the device `name` stores messages of its own for `subdevices` subdevices.
 
-    `slots` is the room in its array.
+    `storage` is an "array" of `slots` in the device, or "queue": as many images for each subdevice
+    in system memory.
     """
 
     name: str
     slots: int
     subdevices: int = 1
+    storage: str = "array"
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformDeviceDescription:
+    """[[platform_device]]: a device on no bus that signals by up to 2048 messages, near `node`."""
+
+    name: str
+    node: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from impl.platform_parts import (
     AmdIommuDescription,
     HypervBusDescription,
     ImsDescription,
+    PlatformDeviceDescription,
     RemappingDescription,
     VmdDescription,
     XenDescription,
@@ -94,11 +95,13 @@ def test_vmd_and_message_storage_are_read() -> None:
         + "msix = 4\n"
         + VMD
         + "segment = 0x10001\nbus = 0xe0\n"
-        + '[[ims]]\nname = "nic"\nslots = 8\nsubdevices = 2\n'
+        + '[[ims]]\nname = "nic"\nslots = 8\nsubdevices = 2\nstorage = "queue"\n'
+        + '[[platform_device]]\nname = "uart"\nnode = 0\n'
         + '[[device]]\nname = "far"\nbdf = "10001:e0:00.0"\n'
     )
     assert machine.vmds == (VmdDescription("nic", 0x10001, 0xE0),)
-    assert machine.ims == (ImsDescription("nic", 8, 2),)
+    assert machine.ims == (ImsDescription("nic", 8, 2, "queue"),)
+    assert machine.platform_devices == (PlatformDeviceDescription("uart", 0),)
     assert machine.devices[1].segment == 0x10001
 
 
@@ -277,6 +280,14 @@ MISTAKES = {
     "ims twice": (
         HEAD + ROOT + NIC + '[[ims]]\nname = "nic"\nslots = 1\n' * 2,
         "m.toml:13: error: ims 'nic': name nic is taken by ims 'nic'",
+    ),
+    "ims storage": (
+        HEAD + ROOT + NIC + '[[ims]]\nname = "nic"\nslots = 1\nstorage = "disk"\n',
+        "m.toml:13: error: ims 'nic': storage is 'disk', not one of array, queue",
+    ),
+    "platform device twice": (
+        HEAD + '[[platform_device]]\nname = "uart"\n' * 2,
+        "m.toml:7: error: platform_device 'uart': name uart is taken by platform_device 'uart'",
     ),
     "ims without slots": (
         HEAD + ROOT + NIC + '[[ims]]\nname = "nic"\nslots = 0\n',
