@@ -245,6 +245,42 @@ class Defect(enum.Enum):
 
     Off: they do."""
 
+    # VT-d
+
+    F2 = "F2"
+    """A virtual function keeps the default domain although its unit remaps interrupts.
+
+    Its messages have the compatibility format, which the unit blocks.
+
+    Off: it gets the domain of its physical function when it is added."""
+
+    F21 = "F21"
+    """A unit whose set-up fails late keeps both domains, with pointers to them.
+
+    Off: they are removed."""
+
+    INT_10 = "INT-10"
+    """A block of table entries stays taken if its first interrupt cannot be set up.
+
+    Off: it is given back."""
+
+    INT_NULL = "INT-null"
+    """The target of an interrupt is looked up before it is known that the interrupt has a level.
+
+    Off: the allocation fails with -EINVAL."""
+
+    INT_SCAN = "INT-scan"
+    """The look through the devices at boot ends at the first one that no unit could name.
+
+    Off: that device is left out."""
+
+    INT_TYPE = "INT-type"
+    """A unit finds out that it does not know the kind of a requester when all else is allocated.
+
+    Then the machine stops.
+
+    Off: the allocation fails with -EINVAL before anything is taken."""
+
     # Xen
 
     F13 = "F13"

@@ -37,6 +37,11 @@ ALLOCATION_SITES = (
     "xen_irq_init",
     "set_evtchn_to_irq",
     "xen_setup_msi_irqs",
+    "intel_setup_irq_remapping",
+    "intel_irq_remapping_alloc",
+    "dmar_enable_qi",
+    "dmar_alloc_pci_notify_info",
+    "dmar_parse_one_drhd",
 )
 """Places whose memory allocation can be made to fail, named by the allocating kernel function."""
 
