@@ -24,7 +24,7 @@ from impl.arch.x86.uv import UvAffinity, UvHubs
 from impl.arch.x86.x86_init import X86Platform
 from impl.bare_machine import BareMachine
 from impl.description import MachineDescription
-from impl.device_signals import signal_irq, signal_pin
+from impl.device_signals import Signals
 from impl.drivers.pci import msi
 from impl.drivers.pci.msi_access import pci_restore_msi_state
 from impl.drivers.pci.pci import Pci, PciDev, PciPower, pci_set_power_state
@@ -51,6 +51,7 @@ class DeviceMachine(BareMachine):
     hpet_channels: dict[int, list[HpetChannel]]
     dmar_units: dict[int, DmarUnit]
     uv_hubs: UvHubs
+    signals: Signals
 
     # PCI
 
@@ -265,13 +266,13 @@ class DeviceMachine(BareMachine):
     def fire(self, irq: int) -> bool:
         """The device of `irq` signals as its registers say; True if a handler ran."""
         desc = self.irqs.irq_to_desc(irq)
-        target = signal_irq(self.io_apics, self.uv_hubs, desc) if desc is not None else None
+        target = self.signals.irq(desc) if desc is not None else None
         return target is not None and self.fire_vector(*target)
 
     def fire_gsi(self, gsi: int) -> bool:
         """Somebody asserts the line that ends at `gsi`; True if a handler ran."""
         place = mp_find_ioapic(self.io_apics.ioapics, gsi)
-        target = signal_pin(self.io_apics, *place) if place is not None else None
+        target = self.signals.pin(*place) if place is not None else None
         return target is not None and self.fire_vector(*target)
 
     def _in_use(self, names: Iterable[str]) -> bool:

@@ -15,11 +15,15 @@ from impl.arch.x86.pci import pci_arch_init
 from impl.arch.x86.x86_init import X86Init, X86Platform
 from impl.defects import Defect
 from impl.description import MachineDescription
-from impl.device_machine import DeviceMachine
+from impl.device_signals import Signals
+from impl.drivers.base.platform_msi import PlatformMsi
 from impl.drivers.pci.pci import Pci
 from impl.firmware import build_ioapics, build_mp_irqs
 from impl.kernel.irq.irq import IrqDomain
+from impl.message_routes import MessageRoutes
 from impl.pci_topology import PciTopology
+from impl.platform_machine import PlatformMachine
+from impl.subdevices import PlatformDevice, create_platform_msi_domain
 from impl.trace import Trace
 
 __all__ = ["Machine"]
@@ -27,7 +31,7 @@ __all__ = ["Machine"]
 _TIMER_IRQ = 0
 
 
-class Machine(DeviceMachine):
+class Machine(PlatformMachine):
     """A machine as described, booted: all CPUs are up, all devices without `hotplug` are there.
 
     `x86_init` holds what a platform replaces.  `housekeeping` turns isolation of managed interrupts
@@ -72,7 +76,22 @@ class Machine(DeviceMachine):
         self.dmar_units = {part.id: dmar.DmarUnit(part.id, part.node) for part in description.dmars}
         blades = {part.blade: uv.UvBlade(part.pnode, part.node) for part in description.uvs}
         self.uv_hubs = uv.UvHubs(self.x86, blades)
+        self.signals = Signals(self.io_apics, self.uv_hubs, MessageRoutes(self.vectors))
+        self.vmds = {}
+        self.ims_drivers = {}
+        self.platform_msi = PlatformMsi(self.kernel)
+        self.platform_domain = None
+        self.platform_devices = self._build_platform_devices()
         self._boot()
+
+    def _build_platform_devices(self) -> dict[str, PlatformDevice]:
+        """Platform devices are numbered behind all others."""
+        description = self.description
+        first = len(description.devices) + sum(part.subdevices for part in description.ims)
+        return {
+            part.name: PlatformDevice(number, part.name, part.node)
+            for number, part in enumerate(description.platform_devices, start=first)
+        }
 
     # Boot (section 11.1)
 
@@ -89,6 +108,7 @@ class Machine(DeviceMachine):
         x86.trace("pci_scan_begin")
         self.topology.scan()
         self._hpet_late_init()
+        self._device_initcalls()
 
     def _late_time_init(self) -> None:
         """Select the interrupt mode, start the timer with what there is, set the mode up."""
@@ -112,3 +132,14 @@ class Machine(DeviceMachine):
             domain = hpet.hpet_create_irq_domain(self.x86, part.id)
             if domain is not None:
                 self.hpet_domains[part.id] = domain
+
+    def _device_initcalls(self) -> None:
+        """Drivers of this machine's special devices look for them; one that fails has none."""
+        if self.platform_devices:
+            self.platform_domain = create_platform_msi_domain(self.x86)
+        for device in self.platform_devices.values():
+            device.msi_domain = self.platform_domain
+        for vmd in self.description.vmds:
+            self.vmd_probe(vmd.name)
+        for ims in self.description.ims:
+            self.ims_probe(ims.name)

@@ -9,15 +9,18 @@ import errno
 from functools import partial
 
 from impl.device_machine import DeviceMachine
+from impl.device_signals import pci_message
 from impl.drivers.base.platform_msi import (
     PlatformMsi,
     platform_msi_domain_alloc_irqs,
     platform_msi_domain_free_irqs,
 )
 from impl.drivers.pci import vmd
-from impl.drivers.pci.vmd_domain import VmdDev
+from impl.drivers.pci.msi import pci_irq_vector
+from impl.drivers.pci.pci import PciDev
+from impl.drivers.pci.vmd_domain import VmdDev, vmd_irq, vmd_msg_index
 from impl.kernel.device import Device
-from impl.kernel.irq.irq import IrqDomain
+from impl.kernel.irq.irq import IrqDesc, IrqDomain
 from impl.kernel.irq.msi import msi_domain_alloc_irqs, msi_domain_free_irqs
 from impl.platform_parts import ImsDescription, VmdDescription
 from impl.subdevices import ImsDriver, PlatformDevice
@@ -39,6 +42,36 @@ class PlatformMachine(DeviceMachine):
     platform_msi: PlatformMsi
     platform_domain: IrqDomain | None
     platform_devices: dict[str, PlatformDevice]
+
+    def fire(self, irq: int) -> bool:
+        """The device of `irq` signals as its registers say; True if a handler ran.
+
+        A device behind a VMD lets the VMD signal.
+        """
+        desc = self.irqs.irq_to_desc(irq)
+        if desc is None or not isinstance(desc.handler_data, VmdDev):
+            return super().fire(irq)
+        vector = self._vmd_vector_of(desc, desc.handler_data)
+        target = None if vector is None else self.signals.irq(vector)
+        return target is not None and irq in self._deliver(*target)
+
+    def fire_vector(self, cpu: int, vector: int) -> bool:
+        """An interrupt message reaches `vector` of `cpu`; True if a handler ran."""
+        return bool(self._deliver(cpu, vector))
+
+    def _deliver(self, cpu: int, vector: int) -> list[int]:
+        """An interrupt arrives: the irqs whose handlers ran, those behind a VMD last."""
+        irq = self._irq_at(cpu, vector)
+        if not super().fire_vector(cpu, vector):
+            return []
+        return [irq, *self._children_of(irq)]
+
+    def _irq_at(self, cpu: int, vector: int) -> int:
+        """The irq that owns a vector, a number below 0 if none does."""
+        table = self.vectors.vector_irq
+        if not 0 <= cpu < len(table) or not 0 <= vector < self.vectors.geometry.matrix_bits:
+            return -1
+        return table[cpu][vector]
 
     # Volume management devices
 
@@ -75,6 +108,24 @@ class PlatformMachine(DeviceMachine):
         vmd.vmd_remove(vmd_dev, partial(self.topology.remove_bus, place))
         del self.vmds[name]
         return 0
+
+    def _children_of(self, irq: int) -> list[int]:
+        """The driver of a VMD handles its vector: the irqs behind it whose handlers ran."""
+        for vmd_dev in self.vmds.values():
+            for index in range(vmd_dev.msix_count):
+                if pci_irq_vector(vmd_dev.dev, index) == irq:
+                    return vmd_irq(vmd_dev, index)
+        return []
+
+    def _vmd_vector_of(self, desc: IrqDesc, vmd_dev: VmdDev) -> IrqDesc | None:
+        """A device behind a VMD signals: the interrupt that the VMD raises, None if none."""
+        msi_desc = desc.msi_desc
+        if msi_desc is None or not isinstance(msi_desc.dev, PciDev):
+            return None
+        message = pci_message(desc.irq, msi_desc, msi_desc.dev)
+        if message is None:
+            return None
+        return self.irqs.irq_to_desc(pci_irq_vector(vmd_dev.dev, vmd_msg_index(message)))
 
     def _vmd_part(self, name: str) -> VmdDescription | None:
         parts = (part for part in self.description.vmds if part.name == name)
