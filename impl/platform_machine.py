@@ -43,6 +43,10 @@ class PlatformMachine(DeviceMachine):
     platform_domain: IrqDomain | None
     platform_devices: dict[str, PlatformDevice]
 
+    def free_irq(self, irq: int) -> int:
+        """free_irq: see impl.kernel.irq.request; -EBUSY for the handler of a VMD's own driver."""
+        return -errno.EBUSY if self._vmd_of_vector(irq) is not None else super().free_irq(irq)
+
     def fire(self, irq: int) -> bool:
         """The device of `irq` signals as its registers say; True if a handler ran.
 
@@ -111,11 +115,16 @@ class PlatformMachine(DeviceMachine):
 
     def _children_of(self, irq: int) -> list[int]:
         """The driver of a VMD handles its vector: the irqs behind it whose handlers ran."""
+        found = self._vmd_of_vector(irq)
+        return [] if found is None else vmd_irq(*found)
+
+    def _vmd_of_vector(self, irq: int) -> tuple[VmdDev, int] | None:
+        """The VMD, and the number of its vector, that an irq is."""
         for vmd_dev in self.vmds.values():
             for index in range(vmd_dev.msix_count):
                 if pci_irq_vector(vmd_dev.dev, index) == irq:
-                    return vmd_irq(vmd_dev, index)
-        return []
+                    return vmd_dev, index
+        return None
 
     def _vmd_vector_of(self, desc: IrqDesc, vmd_dev: VmdDev) -> IrqDesc | None:
         """A device behind a VMD signals: the interrupt that the VMD raises, None if none."""
