@@ -10,6 +10,8 @@ the entry alone.
     intel_table.py     units and their tables
     dmar.py            which unit serves which device
     intel_setup.py     units are prepared, switched on and off
+    intel_unit.py      one unit: its table and domains, and its switch
+    intel_scope.py     which IO-APICs and HPETs are behind which unit
     intel_domain.py    the operations of the domain
     intel_sid.py       who may use an entry
     intel_affinity.py  the chip: moves, posted interrupts
