@@ -121,6 +121,9 @@ def unique(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, items)))
 
 
+_FEW_BOUNDS = 3
+"""So many bounds fit into a row; all of them stand below the table."""
+
 # Induction and theorems together make one proof: neither is complete without the other.
 _WAYS = {
     "induction": "proof",
@@ -143,6 +146,8 @@ def _phrase(way: str, results: Sequence[Result]) -> str:
     if verdict is Verdict.HELD:
         bounds = unique(result.bound for result in results)
         verb = "checked to" if way == "proof" else way
+        if len(bounds) > _FEW_BOUNDS:
+            return f"{verb} {len(bounds)} bounds, listed below"
         return f"{verb} {', '.join(bounds)}"
     by = next(result for result in results if result.verdict is verdict)
     return f"{verdict.value}: {by.check}"

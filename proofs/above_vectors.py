@@ -8,14 +8,13 @@ action of its own name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from proofs.events import EVENTS, Fields, Peek, Reading
 from proofs.impl_events import IMPL_EVENTS, readings
 from proofs.layers import Readings, by_name
-from spec.partial import UNKNOWN
 from spec.records import Model
 
 __all__ = ["above_vectors"]
@@ -35,13 +34,8 @@ def above_vectors(model: Model, own: Mapping[str, Reading] = _NONE) -> Readings:
         if name not in EVENTS and not IMPL_EVENTS.get(name):
             yield from named(name, fields, peek)
             return
-        for reading in readings(name, fields, _of(model, peek)):
+        for reading in readings(name, fields, peek):
             if reading.action in model.actions:
                 yield replace(reading, before=(), after=())
 
     return read
-
-
-def _of(model: Model, peek: Peek) -> Callable[..., Any]:
-    """What the state holds; of a field that the layer does not have nothing is known."""
-    return lambda name, *index: peek(name, *index) if name in model.fields else UNKNOWN

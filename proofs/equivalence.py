@@ -23,6 +23,7 @@ from spec import series
 from spec.series import Group
 
 SENTENCES: Final[Mapping[str, str]] = {
+    "IOA-8": "What an IO-APIC allocation asks for is the same in other fields.",
     "series-7": "Allocation types are renamed one to one and keep their values.",
     "series-8": "Two allocation types are new and differ from all others.",
     "series-12": "No two fields of the argument that one allocation uses share a place.",
@@ -142,6 +143,7 @@ def _fields() -> Iterator[Obligation]:
     yield Fact("series-12", "the implementation has these fields", _not_implemented)
     for patch, user in series.PATCHES.items():
         yield from _kept(f"series-{patch}", user)
+    yield from _kept("IOA-8", "IOAPIC")
 
 
 def _kept(subject: str, user: str) -> Iterator[Obligation]:

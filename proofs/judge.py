@@ -92,7 +92,8 @@ def friendly(
 
 def _cell(store: Store, index: tuple[int, ...]) -> Any:
     value: Any = store
-    for at in index or (ANY,):
+    keys = index if len(index) < 3 else (index[0], index[1:])
+    for at in keys or (ANY,):
         value = value.get(at, value[ANY])
     return value
 
@@ -104,6 +105,8 @@ def _encoder(f: Field, place: Place) -> Callable[[Store], int]:
         if not f.args:
             return lambda store: int(store[ANY])
         part = True if isinstance(f.type, Bool) else place.part
+        if len(place.index) > 1:
+            return lambda store: _second(_at(store, key), place.index[1], part)
         if place.index:
             return lambda store: _members(_at(store, key), part)
         return lambda store: _members(store, part)
@@ -122,6 +125,11 @@ def _at(store: Store, key: Any) -> Any:
 def _members(row: Mapping[Any, Any], value: object) -> int:
     """The elements with an entry of this value; the rest of a row that is at rest has another."""
     return sum(1 << k for k, v in row.items() if k is not ANY and v == value)
+
+
+def _second(row: Mapping[Any, Any], first: int, value: object) -> int:
+    """Of a row whose keys are pairs: the second elements beside this first one with the value."""
+    return sum(1 << k[1] for k, v in row.items() if k is not ANY and k[0] == first and v == value)
 
 
 def _one_hot(value: int | None) -> int:

@@ -28,7 +28,7 @@ from proofs.layers import Binding, Names, translated
 from proofs.vector_layer import VECTORS
 from spec.compiled import Compiler
 from spec.mathematics import plain
-from spec.partial import ANY, PartialState, Store
+from spec.partial import ANY, UNKNOWN, PartialState, Store
 from spec.records import Action, Model
 from spec.scope import Scope
 from spec.terms import TRUE, Term, conjuncts, value_of
@@ -87,7 +87,8 @@ def _first_false(
 
 class Monitor:
     """Follows one layer of one machine, through its binding; `names` pairs the machine's numbers
-    with the elements of the scope."""
+    with the elements of the scope. Where the meaning of an event depends on what this layer does
+    not know, `below` is asked, which says what another holds before the event."""
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class Monitor:
         self._compiler = Compiler(self.state, ghosts, extents)
         self._choices = choice.Choices(model, self._compiler) if binding.chooses else None
         self._readings = binding.readings(model)
+        self.below: Callable[..., Any] | None = None
         self._steps: dict[str, _Step] = {}
         self._searched: int | None = None
         start = self.state.copy()
@@ -134,8 +136,14 @@ class Monitor:
             self.warned = True
         else:
             self._check_choice(name, fields)
-            for reading in self._readings(name, fields, self.state.get):
+            for reading in self._readings(name, fields, self._peek):
                 self._follow(name, fields, event.cpu, reading)
+
+    def _peek(self, name: str, *index: Any) -> Any:
+        """What this layer holds, or else the one below."""
+        if name in self.model.fields:
+            return self.state.get(name, *index)
+        return UNKNOWN if self.below is None else self.below(name, *index)
 
     def _check_choice(self, name: str, fields: Mapping[str, int]) -> None:
         if self._choices is None:

@@ -15,9 +15,13 @@ from impl.defects import Defect
 from proofs import bits, contracts, crosscheck, induction
 from proofs.explorer import Exploration, Limit, explore
 from proofs.options import BadOptionError, Options
+from proofs.override import SENTENCES as OVERRIDES
+from proofs.override import override_task
 from proofs.result import LAWS, Result, Task
 from proofs.scopes import SCOPES
 from proofs.verdict import Verdict
+from proofs.whole_laws import SENTENCES as WHOLE_LAWS
+from proofs.whole_stateful import stateful_task
 from spec import dossier
 from spec.columns import compile as compile_columns
 from spec.records import Model
@@ -41,6 +45,8 @@ def tasks(options: Options) -> tuple[Task, ...]:
         *bits.tasks(),
         *contracts.tasks(),
         *_implementations(vectors.build(_switches(options)), options),
+        *stateful_task(options.seed, _switches(options), sources("spec", "impl", "proofs")),
+        override_task(options.seed, sources("impl", "proofs")),
         *(task for model in models if options.crosscheck for task in crosscheck.tasks(model)),
     )
 
@@ -53,7 +59,7 @@ def _models(options: Options) -> tuple[Model, ...]:
 def sentences(options: Options) -> Mapping[str, str]:
     """What each invariant's id means; a theorem's sentence where there is no invariant."""
     models = _models(options)
-    known = dict(bits.SENTENCES)
+    known = WHOLE_LAWS | OVERRIDES | bits.SENTENCES
     known |= {t.id: t.sentence for model in models for t in model.theorems}
     known |= {i.id: i.sentence for model in models for i in model.invariants}
     known |= {contracts.SUBJECT: contracts.SENTENCE, **dossier.LAWS}
@@ -230,8 +236,8 @@ def _explored(found: Exploration, scope: Scope, id: str) -> Result:
         verdict=found.verdict,
         seconds=found.seconds,
         solver=f"numpy {np.__version__}",
-        bound=_described(scope),
-        detail=f"{detail}, {found.depth} operations deep",
+        bound=_described(found.model, scope),
+        detail=f"{detail}, {found.depth} operations deep ({' x '.join(scope.sizes)})",
         counterexample=found.counterexample,
     )
 
@@ -248,5 +254,8 @@ def _overflown(layer: str, scope: Scope, id: str, error: OverflowError) -> Resul
     )
 
 
-def _described(scope: Scope) -> str:
+def _described(layer: str, scope: Scope) -> str:
+    """A machine of the vector layer is known by its sizes; any other scope needs its layer."""
+    if layer != vectors.name:
+        return f"{layer} {scope}"
     return f"{scope}+ISA" if scope.rigid.get("isa_irq") else str(scope)

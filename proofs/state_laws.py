@@ -30,6 +30,12 @@ def _one_irq(machine: Machine) -> Broken:
                 yield "DOM-2", f"irq {irq}"
 
 
+def _numbers(machine: Machine) -> Broken:
+    marked = machine.irqs.allocated_irqs
+    if marked != sum(1 << irq for irq in machine.irqs.descs):
+        yield "GEN-5", f"allocated_irqs is {marked:#x}"
+
+
 def _operations(machine: Machine) -> Broken:
     for domain in machine.domains.irq_domain_list:
         info = domain.host_data
@@ -127,6 +133,7 @@ def _registers(machine: Machine) -> Broken:
 
 _LAWS: Final = (
     _one_irq,
+    _numbers,
     _operations,
     _conservation,
     _reservations,

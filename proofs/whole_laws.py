@@ -29,6 +29,7 @@ from proofs.state_laws import broken_laws
 __all__ = ["SENTENCES", "Laws"]
 
 SENTENCES: Final = {
+    "GEN-5": "A number is marked as taken exactly if an irq has it.",
     "DOM-2": "All levels of an irq share its number and its common data.",
     "MSI-1": "A domain has every operation that an allocation calls.",
     "MSI-10": "Of an allocation by the MSI core a driver sees no error of the domains below.",

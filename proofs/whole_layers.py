@@ -9,8 +9,11 @@ from typing import Any, Final
 
 from impl.machine import Machine
 from proofs.hierarchy_layer import HIERARCHY, hierarchy_rigid
+from proofs.ioapic_layer import ioapic_binding, ioapic_rigid
 from proofs.layers import Binding, Names
 from proofs.msi_layer import msi_binding, msi_rigid
+from proofs.routing_layer import ROUTING, routing_rigid
+from proofs.uv_layer import uv_binding
 from proofs.vector_layer import VECTORS
 from proofs.whole_machine import WholeMachine
 from spec.records import Model
@@ -32,6 +35,10 @@ def _vector_rigid(machine: Machine, names: Names) -> Rigid:
     }
 
 
+def _no_rigid(machine: Machine, names: Names) -> Rigid:
+    return {}
+
+
 _SYSTEMS: Final = frozenset(
     {"cpuhp", "irq", "irq_vectors", "irq_matrix", "lock", "search", "printk"}
 )
@@ -40,6 +47,9 @@ _RIGID: Final[Mapping[str, Callable[[Machine, Names], Rigid]]] = {
     "vectors": _vector_rigid,
     "hierarchy": hierarchy_rigid,
     "msi": msi_rigid,
+    "ioapic": ioapic_rigid,
+    "uv": _no_rigid,
+    "routing": routing_rigid,
 }
 """What is constant in a layer beside a machine that has made all its domains."""
 
@@ -49,9 +59,16 @@ LAYERS: Final = tuple(_RIGID)
 
 def binding_of(kind: WholeMachine, layer: str) -> Binding:
     """The binding of a layer on this machine."""
-    if layer == "msi":
-        return msi_binding(kind.description.apic)
-    return {"vectors": replace(VECTORS, systems=_SYSTEMS), "hierarchy": HIERARCHY}[layer]
+    apic, bits = kind.description.apic, kind.description.geometry.matrix_bits
+    bindings: Mapping[str, Callable[[], Binding]] = {
+        "vectors": lambda: replace(VECTORS, systems=_SYSTEMS),
+        "hierarchy": lambda: HIERARCHY,
+        "msi": lambda: msi_binding(apic),
+        "ioapic": lambda: ioapic_binding(apic, bits),
+        "uv": lambda: uv_binding(apic),
+        "routing": lambda: ROUTING,
+    }
+    return bindings[layer]()
 
 
 def scope_of(kind: WholeMachine, layer: str, model: Model) -> Scope:

@@ -116,6 +116,7 @@ SIZES: Final[Mapping[str, int]] = {
     "Desc": 6,
     "IoApic": 1,
     "Pin": 4,
+    "Bus": 2,
 }
 """As many things as a small machine has at a time."""
 

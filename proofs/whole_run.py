@@ -20,7 +20,7 @@ from proofs.driven import Operation
 from proofs.judge import Judge
 from proofs.layers import Names
 from proofs.machine_copy import copied, revived
-from proofs.monitor import Broken, Finding, Monitor
+from proofs.monitor import Broken, Finding, HazardEntered, Monitor
 from proofs.monitored import COMPARED
 from proofs.whole_laws import SENTENCES, Laws
 from proofs.whole_layers import LAYERS, binding_of, scope_of
@@ -68,6 +68,9 @@ class WholeRun:
         self.monitors = {
             layer: _monitor(kind, layer, self.numbers, hazards, lenient) for layer in layers
         }
+        for layer, monitor in self.monitors.items():
+            if layer != "vectors" and "vectors" in self.monitors:
+                monitor.below = self.monitors["vectors"].state.get
         self.noted: dict[str, Finding] = {}
         self.struck = False
         """Whether memory did run out in the last operation."""
@@ -81,7 +84,8 @@ class WholeRun:
     # --- what happens -----------------------------------------------------------------------
 
     def _event(self, event: Event) -> None:
-        for monitor in self.monitors.values():
+        # The innermost layer comes last: the others ask what it holds before the event.
+        for monitor in reversed(self.monitors.values()):
             monitor.event(event)
         self.laws.event(event)
         if event.name == "free_msi_entry" and "Desc" in self.numbers:
@@ -277,7 +281,7 @@ class WholeRun:
         for operation in operations:
             try:
                 run.perform(operation)
-            except Broken:
+            except (Broken, HazardEntered):
                 run.seen = run.abandoned()
             states.append(run.seen)
         models = {layer: monitor.model for layer, monitor in run.monitors.items()}

@@ -202,9 +202,9 @@ class Compiler:
         cell = f"{store}[ANY]"
         if len(parts) == 1:
             cell = f"{store}.get({parts[0]}, {cell})"
-        elif len(parts) == 2:
-            row = self._fresh()
-            cell = f"({row} := {store}.get({parts[0]}, {cell})).get({parts[1]}, {row}[ANY])"
+        elif parts:
+            row, key = self._fresh(), parts[1] if len(parts) == 2 else f"({', '.join(parts[1:])})"
+            cell = f"({row} := {store}.get({parts[0]}, {cell})).get({key}, {row}[ANY])"
         if not tests:
             return cell
         absent = " or ".join(f"({n} := {source}) is None" for n, source in tests)

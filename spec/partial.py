@@ -64,7 +64,9 @@ def is_open(value: Any) -> bool:
 
 Store = dict[Any, Any]
 """The cells of one field. No argument: {ANY: value}. One: {element: value, ANY: value}. Two:
-{element: row, ANY: row}, a row being {element: value, ANY: value}."""
+{element: row, ANY: row}, a row being {element: value, ANY: value}. Three: the same, but the keys of
+a row are pairs of elements; then nothing can be said of one half of a pair alone, so that all
+elements of the sorts must be known."""
 
 
 class PartialState:
@@ -74,9 +76,9 @@ class PartialState:
     __slots__ = ("fields", "stores")
 
     def __init__(self, fields: Mapping[str, Field]) -> None:
-        deep = [name for name, field in fields.items() if len(field.args) > 2]
+        deep = [name for name, field in fields.items() if len(field.args) > 3]
         if deep:
-            raise ValueError(f"more than two arguments: {', '.join(deep)}")
+            raise ValueError(f"more than three arguments: {', '.join(deep)}")
         self.fields = fields
         self.stores: dict[str, Store] = {name: {} for name in fields}
         for name in fields:
@@ -98,7 +100,7 @@ class PartialState:
         if not index:
             return store[ANY]
         value: Any = store.get(index[0], store[ANY])
-        return value if len(index) == 1 else value.get(index[1], value[ANY])
+        return value if len(index) == 1 else value.get(_key(index), value[ANY])
 
     def put(self, name: str, index: tuple[Any, ...], value: Any) -> None:
         """Write one cell; with ANY in the index, what all cells hold that have no entry."""
@@ -154,7 +156,7 @@ def put(store: Store, index: tuple[Any, ...], condition: Any, value: Any) -> Non
         else:
             store[first] = new
         return
-    key = index[1]
+    key = _key(index)
     row = store.get(first)
     if row is None:
         row = store[first] = dict(store[ANY])
@@ -184,7 +186,12 @@ def pin(store: Store, index: tuple[Any, ...]) -> None:
         store.setdefault(index[0], store[ANY])
     elif index:
         row = store.setdefault(index[0], dict(store[ANY]))
-        row.setdefault(index[1], row[ANY])
+        row.setdefault(_key(index), row[ANY])
+
+
+def _key(index: tuple[Any, ...]) -> Any:
+    """The key of a cell in its row."""
+    return index[1] if len(index) == 2 else index[1:]
 
 
 def _same(a: Any, b: Any) -> bool:

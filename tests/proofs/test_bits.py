@@ -136,6 +136,12 @@ FAULTS: dict[str, tuple[str, Any, str, Any]] = {
         {**equivalence._AFTER, "hwirq": equivalence._AFTER["desc"]},
     ),
     "series_13_hpet": ("series-13", series, "MOVED", in_one_place("HPET", "hpet_id", "hpet_index")),
+    "ioa_8_two_fields_in_one": (
+        "IOA-8",
+        series,
+        "MOVED",
+        in_one_place("IOAPIC", "ioapic_pin", "ioapic_node"),
+    ),
     "series_14_ioapic": (
         "series-14",
         series,

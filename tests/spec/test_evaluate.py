@@ -24,6 +24,7 @@ from spec.learning import Contradiction, Follower, Learner
 from spec.matrix import CPU, VECTOR
 from spec.partial import ANY, UNKNOWN, OneOf, PartialState, is_open, merge
 from spec.records import Action, FunctionOf, Model, Parameter
+from spec.sorts import IRQ
 from spec.stack import vectors
 from spec.terms import (
     BOOL,
@@ -45,7 +46,6 @@ from spec.terms import (
     read,
     variable,
 )
-from spec.sorts import IRQ
 
 SCOPE = {CPU: 2, VECTOR: 3, IRQ: 2}
 MODEL = vectors.build()

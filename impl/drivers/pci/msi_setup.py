@@ -120,6 +120,9 @@ def msix_capability_init(
 def pci_msi_setup_msi_irqs(dev: PciDev, nvec: int, *, msix: bool) -> int:
     """Get irqs for the descriptors: of the device's hierarchical domain, else of the fallbacks."""
     domain = dev.msi_domain
+    dev.bus.pci.trace(
+        "pci_msi_setup_msi_irqs", device=dev.id, domain=-1 if domain is None else domain.id
+    )
     if domain is not None and irq_domain_is_hierarchy(domain):
         return msi_domain_alloc_irqs(domain, dev, nvec)
     return arch_setup_msi_irqs(dev, nvec, msix=msix)
@@ -132,6 +135,7 @@ def pci_msi_teardown_msi_irqs(dev: PciDev) -> None:
         msi_domain_free_irqs(domain, dev)
     else:
         arch_teardown_msi_irqs(dev)
+    dev.bus.pci.trace("pci_msi_teardown_msi_irqs", device=dev.id)
 
 
 def free_msi_irqs(dev: PciDev) -> None:

@@ -25,14 +25,9 @@ def pci_set_bus_msi_domain(bus: PciBus) -> None:
 
     A controller with a root bus of its own, such as VMD, sets that bus's domain by itself.
     """
-    above: PciBus | None = bus
-    while above is not None and not pci_is_root_bus(above):
-        bridge = above.self_dev
-        if bridge is not None and bridge.msi_domain is not None:
-            bus.msi_domain = bridge.msi_domain
-            return
-        above = above.parent
-    bus.msi_domain = None if above is None else pci_host_bridge_msi_domain(above)
+    bus.msi_domain = _inherited_msi_domain(bus)
+    domain = -1 if bus.msi_domain is None else bus.msi_domain.id
+    bus.pci.trace("pci_set_bus_msi_domain", bus=bus.segment << 8 | bus.number, domain=domain)
 
 
 def pci_host_bridge_msi_domain(bus: PciBus) -> IrqDomain | None:
@@ -40,6 +35,16 @@ def pci_host_bridge_msi_domain(bus: PciBus) -> IrqDomain | None:
     if bus.fwnode is None:
         return None
     return irq_find_matching_fwnode(bus.pci.domains, bus.fwnode, DomainBus.PCI_MSI)
+
+
+def _inherited_msi_domain(bus: PciBus) -> IrqDomain | None:
+    above: PciBus | None = bus
+    while above is not None and not pci_is_root_bus(above):
+        bridge = above.self_dev
+        if bridge is not None and bridge.msi_domain is not None:
+            return bridge.msi_domain
+        above = above.parent
+    return None if above is None else pci_host_bridge_msi_domain(above)
 
 
 def pci_device_add(dev: PciDev) -> None:
