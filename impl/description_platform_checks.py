@@ -38,8 +38,15 @@ _Dmars = Sequence[tuple[Entry, DmarDescription]]
 
 
 def check_dmars(dmars: _Dmars, devices: _Devices) -> None:
-    """A unit serves devices that are there, each of them is one unit's, one unit is the rest's."""
+    """A unit serves devices that are there, each of them is one unit's, one unit is the rest's.
+
+    The kernel numbers the units that remap interrupts by itself, so their ids must be those numbers.
+    """
     check_unique(dmars, "id", lambda dmar: dmar.id)
+    remapping = [(entry, dmar) for entry, dmar in dmars if dmar.remapping]
+    for number, (entry, dmar) in enumerate(remapping):
+        if dmar.id != number:
+            raise entry.error(f"unit {number} of those that remap has id {dmar.id}", "id")
     catch_alls = [(entry, dmar) for entry, dmar in dmars if dmar.catch_all]
     check_unique(catch_alls, "catch-all of segment", lambda dmar: dmar.segment)
     for entry, dmar in catch_alls:

@@ -20,6 +20,7 @@ from impl.drivers.base.platform_msi import PlatformMsi
 from impl.drivers.pci.pci import Pci
 from impl.firmware import build_ioapics, build_mp_irqs
 from impl.kernel.irq.irq import IrqDomain
+from impl.machine_remapping import Remapping, RemappingRoutes
 from impl.message_routes import MessageRoutes
 from impl.pci_topology import PciTopology
 from impl.platform_machine import PlatformMachine
@@ -76,7 +77,15 @@ class Machine(PlatformMachine):
         self.dmar_units = {part.id: dmar.DmarUnit(part.id, part.node) for part in description.dmars}
         blades = {part.blade: uv.UvBlade(part.pnode, part.node) for part in description.uvs}
         self.uv_hubs = uv.UvHubs(self.x86, blades)
-        self.signals = Signals(self.io_apics, self.uv_hubs, MessageRoutes(self.vectors))
+        self.remapping = (
+            Remapping(self.x86, self.pci, description) if _can_remap(description) else None
+        )
+        routes = (
+            MessageRoutes(self.vectors)
+            if self.remapping is None
+            else RemappingRoutes(self.remapping)
+        )
+        self.signals = Signals(self.io_apics, self.uv_hubs, routes)
         self.vmds = {}
         self.ims_drivers = {}
         self.platform_msi = PlatformMsi(self.kernel)
@@ -105,9 +114,11 @@ class Machine(PlatformMachine):
         self._late_time_init()
         self._smp_init()
         pci_arch_init(x86, self.pci)
+        self._meet_devices("before")
         x86.trace("pci_scan_begin")
         self.topology.scan()
         self._hpet_late_init()
+        self._meet_devices("after")
         self._device_initcalls()
 
     def _late_time_init(self) -> None:
@@ -118,6 +129,8 @@ class Machine(PlatformMachine):
         if timer:
             self.request_irq(_TIMER_IRQ)
         apic_intr_mode_init(self.io_apics, mode, timer=timer)
+        if self.remapping is not None:
+            self.dmar_units |= self.remapping.fault_events()
 
     def _smp_init(self) -> None:
         if self.description.interrupt_mode.smp:
@@ -125,6 +138,11 @@ class Machine(PlatformMachine):
                 smpboot.cpu_up(self.vectors, cpu)
         self._process_context()
         self.x86.trace("smp_init")
+
+    def _meet_devices(self, when: str) -> None:
+        """Let the drivers of the remapping units meet the devices, if now is the time."""
+        if self.remapping is not None and self.description.remapping.probe == when:
+            self.remapping.meet_devices(self.pci_devs.values())
 
     def _hpet_late_init(self) -> None:
         """Give each HPET its domain; one that gets none works without messages."""
@@ -143,3 +161,7 @@ class Machine(PlatformMachine):
             self.vmd_probe(vmd.name)
         for ims in self.description.ims:
             self.ims_probe(ims.name)
+
+
+def _can_remap(description: MachineDescription) -> bool:
+    return any(dmar.remapping for dmar in description.dmars)

@@ -22,6 +22,7 @@ from impl.drivers.pci.vmd_domain import VmdDev, vmd_irq, vmd_msg_index
 from impl.kernel.device import Device
 from impl.kernel.irq.irq import IrqDesc, IrqDomain
 from impl.kernel.irq.msi import msi_domain_alloc_irqs, msi_domain_free_irqs
+from impl.machine_remapping import Remapping
 from impl.platform_parts import ImsDescription, VmdDescription
 from impl.subdevices import ImsDriver, PlatformDevice
 
@@ -34,8 +35,10 @@ class PlatformMachine(DeviceMachine):
 
     `vmds` holds the VMDs that have a driver, `ims_drivers` the drivers of devices with a message
     store, both by the name of the device.  `platform_devices` are on no bus; `platform_domain`
-    serves them, if there are any.
+    serves them, if there are any.  `remapping` is None without units.
     """
+
+    remapping: Remapping | None
 
     vmds: dict[str, VmdDev]
     ims_drivers: dict[str, ImsDriver]

@@ -127,6 +127,10 @@ MISTAKES = {
         HEAD + "[remapping]\nposted = true\n",
         "m.toml:6: error: remapping: unknown key 'posted'",
     ),
+    "unit ids": (
+        HEAD + UNIT.replace("0", "1"),
+        "m.toml:6: error: dmar 1: unit 0 of those that remap has id 1",
+    ),
     "unit scope": (
         HEAD + UNIT + 'devices = ["gpu"]\n',
         "m.toml:8: error: dmar 0: there is no device 'gpu'",
