@@ -43,6 +43,7 @@ from impl.description_platform_checks import (
     check_dmars,
     check_hyperv_buses,
     check_ims,
+    check_probe,
     check_requesters,
     check_virtual_functions,
     check_vmds,
@@ -175,6 +176,7 @@ def parse_description(text: str, file: str = "<description>") -> MachineDescript
     check_virtual_functions(everything)
     check_dmars(dmars, everything)
     check_amd_iommus(amd_iommus, dmars)
+    check_probe(top, remapping.probe, dmars)
     check_requesters([*ioapics, *hpets], dmars)
     check_vmds(vmds, everything)
     check_hyperv_buses(hyperv_buses, machine.platform, everything)

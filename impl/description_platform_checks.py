@@ -28,6 +28,7 @@ __all__ = [
     "check_dmars",
     "check_hyperv_buses",
     "check_ims",
+    "check_probe",
     "check_requesters",
     "check_virtual_functions",
     "check_vmds",
@@ -40,7 +41,7 @@ _Dmars = Sequence[tuple[Entry, DmarDescription]]
 def check_dmars(dmars: _Dmars, devices: _Devices) -> None:
     """A unit serves devices that are there, each of them is one unit's, one unit is the rest's.
 
-    The kernel numbers the units that remap interrupts by itself, so their ids must be those numbers.
+    The kernel numbers the units that remap interrupts by itself: their ids must be those numbers.
     """
     check_unique(dmars, "id", lambda dmar: dmar.id)
     remapping = [(entry, dmar) for entry, dmar in dmars if dmar.remapping]
@@ -66,6 +67,12 @@ def check_dmars(dmars: _Dmars, devices: _Devices) -> None:
                 raise entry.error(f"{name!r} is not among the devices", "mistaken")
     served = [(entry, name) for entry, dmar in dmars for name in dmar.devices]
     check_unique(served, "device", str)
+
+
+def check_probe(top: Entry, probe: str, dmars: _Dmars) -> None:
+    """Only AMD's driver may leave all devices alone."""
+    if probe == "never" and any(dmar.remapping for _, dmar in dmars):
+        raise top.error("the driver of [[dmar]] units always probes", "remapping")
 
 
 def check_amd_iommus(units: Sequence[tuple[Entry, AmdIommuDescription]], dmars: _Dmars) -> None:

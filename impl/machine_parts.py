@@ -70,11 +70,11 @@ class HpetDescription:
 class DmarDescription:
     """[[dmar]]: one DMA remapping unit of Intel; `node` -1 if it is near no node.
 
-    With `remapping` it remaps interrupts, and then the ids count from 0 on; `x2apic` says that it can reach CPUs beyond 255 (extended
-    interrupt mode), and 2**`max_handle_mask` is the size of the largest block of its entries.  It
-    serves the `devices` named, and what is behind them, of its `segment`, or as the `catch_all`
-    unit those that no other unit names.  Of the devices in `mistaken`, firmware calls a bridge an
-    endpoint, or the other way round.
+    With `remapping` it remaps interrupts, and then the ids count from 0 on.  `x2apic` says that it
+    can reach CPUs beyond 255 (extended interrupt mode), and 2**`max_handle_mask` is the size of the
+    largest block of its entries.  It serves the `devices` named, and what is behind them, of its
+    `segment`, or as the `catch_all` unit those that no other unit names.  Of the devices in
+    `mistaken`, firmware calls a bridge an endpoint, or the other way round.
     """
 
     id: int

@@ -123,6 +123,10 @@ MISTAKES = {
         HEAD + '[remapping]\nprobe = "twice"\n',
         "m.toml:6: error: remapping: probe is 'twice', not one of after, before, never",
     ),
+    "probe of intel": (
+        HEAD + '[remapping]\nprobe = "never"\n' + UNIT,
+        "m.toml:5: error: machine: the driver of [[dmar]] units always probes",
+    ),
     "remapping key": (
         HEAD + "[remapping]\nposted = true\n",
         "m.toml:6: error: remapping: unknown key 'posted'",
