@@ -307,3 +307,52 @@ class Defect(enum.Enum):
     """An interrupt whose pirq the hypervisor does not unmap is kept, though nobody knows it any more.
 
     Off: only the pirq stays, and the interrupt is freed."""
+
+    # AMD-Vi
+
+    AMD_01 = "AMD-01"
+    """The target of an interrupt is looked up before anybody knows that it has a level (V2 #01).
+
+    Off: without a level the allocation fails with -EINVAL, and nothing remains."""
+
+    AMD_ALIAS = "AMD-alias"
+    """A new table takes the place of the one that a neighbour uses under a common alias.
+
+    Off: the device shares the table of any of its aliases."""
+
+    AMD_DTE = "AMD-DTE"
+    """Device table entries announce 256 of a table's 512 entries, so that the others are blocked.
+
+    Off: they announce all of them."""
+
+    AMD_COPY = "AMD-copy"
+    """An allocation that fails in the middle keeps the copies of table entries that it has made.
+
+    Off: they are freed with what they belong to."""
+
+    F5 = "F5"
+    """The domains of AMD-Vi units exist, and are parents, although interrupts are not remapped.
+
+    Off: a parent is answered only while remapping is on."""
+
+    # Hyper-V
+
+    HV_PREPARE = "HV-prepare"
+    """Blocks of vectors are to be contiguous, which the vector domain refuses.
+
+    Off: the host remaps, so that they need not be."""
+
+    HV_COMPOSE = "HV-compose"
+    """The host is asked for a mapping for each vector of a block, not once for the block.
+
+    Off: the first vector asks for all, and the others have the numbers behind it."""
+
+    HV_UNMASK = "HV-unmask"
+    """The host is told to retarget by the message in the device, which is the first vector's.
+
+    Off: by the message of the vector itself."""
+
+    HV_REUSE = "HV-reuse"
+    """A message is asked for once, also where the host must learn the new target: MSI-X, one MSI.
+
+    Off: only blocks keep theirs."""

@@ -42,6 +42,14 @@ ALLOCATION_SITES = (
     "dmar_enable_qi",
     "dmar_alloc_pci_notify_info",
     "dmar_parse_one_drhd",
+    "alloc_irq_table",
+    "irq_remapping_alloc",
+    "add_special_device",
+    "alloc_dev_data",
+    "hv_pci_probe",
+    "new_pcichild_device",
+    "hv_compose_msi_msg",
+    "hv_irq_unmask",
 )
 """Places whose memory allocation can be made to fail, named by the allocating kernel function."""
 

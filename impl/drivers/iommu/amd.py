@@ -58,8 +58,8 @@ __all__ = [
     "AmdIommu",
     "AmdIommus",
     "AmdIrData",
-    "DevidMap",
     "DevTableEntry",
+    "DevidMap",
     "IommuDevData",
     "Irq2Irte",
     "IrqRemapTable",
@@ -182,7 +182,8 @@ class AmdIommus:
     `ioapic_ids` are the machine's IO-APICs.  `disabled` is amd_iommu=off of the command line.
     `irq_remap` says that remapping is wanted and possible (amd_iommu_irq_remap), `guest_ir` and
     `xt_mode` how.  `dev_table` holds the device table entries that differ from the initial one.
-    `nr_entry_copies` counts the copies of entries in memory.
+    `met` are the requesters of devices that are there and that the driver has met, `ignored` those
+    that it will have nothing to do with.  `nr_entry_copies` counts the copies of entries in memory.
 
     The environment's: `enable_error` is what enabling fails with, a negative errno or 0;
     `table_lock_dropped` is called where alloc_irq_table lets another CPU in; `ga_log` is the
@@ -207,6 +208,7 @@ class AmdIommus:
         "irq_remap",
         "ivrs",
         "kernel",
+        "met",
         "nr_entry_copies",
         "nr_tables",
         "ops",
@@ -241,6 +243,7 @@ class AmdIommus:
         self.units: list[AmdIommu] = []
         self.alias_table: dict[int, int] = {}
         self.ignored: set[int] = set()
+        self.met: set[int] = set()
         self.irq_lookup_table: dict[int, IrqRemapTable] = {}
         self.dev_table: dict[int, DevTableEntry] = {}
         self.dev_data: dict[int, IommuDevData] = {}
@@ -272,6 +275,10 @@ class AmdIommus:
     def alias(self, devid: int) -> int:
         """The id under which the requests of `devid` appear, by firmware."""
         return self.alias_table.get(devid, devid)
+
+    def irte_destination(self, cfg: HwIrqCfg) -> int:
+        """The destination field for a target; the narrow format cuts it."""
+        return cfg.dest_apicid if self.guest_ir.ga else cfg.dest_apicid & 0xFF
 
     def dev_table_entry(self, devid: int) -> DevTableEntry:
         """The device table entry of a requester; the initial one blocks, if interrupts remap."""

@@ -34,7 +34,7 @@ _OLD_TABLE_LEN = 8
 
 
 def dma_aliases(pdev: PciDev) -> tuple[int, ...]:
-    """The ids under which a device's requests may appear, its own first (pci_for_each_dma_alias)."""
+    """The ids under which a device's requests may appear, its own first."""
     return pdev.devid, *(alias for _, alias in pdev.dma_aliases)
 
 
