@@ -304,7 +304,7 @@ class Defect(enum.Enum):
     Off: the pirq is unmapped again."""
 
     XEN_UNMAP = "XEN-unmap"
-    """An interrupt whose pirq the hypervisor does not unmap is kept, though nobody knows it any more.
+    """An interrupt whose pirq the hypervisor does not unmap is kept, though nobody knows it again.
 
     Off: only the pirq stays, and the interrupt is freed."""
 
