@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A machine with a PCI device whose subdevices keep messages in it."""
+"""Machines with a PCI device whose subdevices keep messages in it."""
 
 from collections.abc import Iterable
 
@@ -14,11 +14,19 @@ from impl.drivers.irqchip.ims_msi_queue import ImsQueueInfo, pci_ims_queue_creat
 from impl.drivers.irqchip.ims_msi_slots import ImsQueueDevice, ImsShadow, ImsSlots
 from impl.drivers.pci.pci import PciDev
 from impl.kernel.device import Device
-from impl.kernel.irq.irq import IrqDomain
+from impl.kernel.irq.chip import irq_chip_compose_msi_msg
+from impl.kernel.irq.irq import IrqChip, IrqDomain, MsiMsg
 from impl.kernel.irq.msi import msi_domain_alloc_irqs, msi_domain_free_irqs
 from tests.impl.pci_support import PciMachine, block_domain
 
-__all__ = ["ArrayMachine", "QueueMachine", "SubdeviceMachine", "irqs_of"]
+__all__ = [
+    "ArrayMachine",
+    "QueueMachine",
+    "SubdeviceMachine",
+    "composed",
+    "irqs_of",
+    "mask_of",
+]
 
 
 class SubdeviceMachine(PciMachine):
@@ -150,3 +158,17 @@ _CHANGES = {
 def irqs_of(dev: Device) -> list[int]:
     """The irqs of a subdevice, by its descriptors."""
     return [desc.irq for desc in dev.msi_list]
+
+
+def composed(m: SubdeviceMachine, irq: int) -> MsiMsg:
+    """The message that the levels of an interrupt make."""
+    ret, msg = irq_chip_compose_msi_msg(m.irqs.descs[irq].irq_data)
+    assert ret == 0
+    return msg
+
+
+def mask_of(m: SubdeviceMachine, irq: int) -> None:
+    """Let the chip of an interrupt mask."""
+    chip = m.irqs.descs[irq].irq_data.chip
+    assert isinstance(chip, IrqChip) and chip.irq_mask is not None
+    chip.irq_mask(m.irqs.descs[irq].irq_data)

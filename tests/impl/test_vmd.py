@@ -2,13 +2,12 @@
 """A VMD and the devices behind it."""
 
 import errno
-from collections.abc import Iterable
 
 import pytest
 
 from impl.arch.x86.irq_alloc_info import IrqAllocInfo
 from impl.defects import Defect
-from impl.drivers.pci.capability import MsiCap, MsixCap
+from impl.drivers.pci.capability import MsiCap
 from impl.drivers.pci.msi import (
     PCI_IRQ_MSIX,
     pci_alloc_irq_vectors_affinity,
@@ -18,228 +17,26 @@ from impl.drivers.pci.msi import (
     pci_irq_vector,
 )
 from impl.drivers.pci.msi_domain import pci_dev_has_special_msi_domain
-from impl.drivers.pci.pci import PCI_CLASS_STORAGE_EXPRESS, PciBus, PciDev, pci_signal
+from impl.drivers.pci.pci import PciBus, pci_signal
 from impl.drivers.pci.probe import (
-    pci_device_add,
-    pci_remove_bus_device,
     pci_set_bus_msi_domain,
 )
 from impl.drivers.pci.vmd import (
     pci_real_dma_dev,
-    vmd_find_free_domain,
     vmd_probe,
-    vmd_remove,
 )
 from impl.drivers.pci.vmd_domain import (
     VmdDev,
-    VmdIrq,
-    VmdIrqList,
     vmd_from_bus,
     vmd_irq,
     vmd_msg_index,
 )
-from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_IRQ_STARTED, IRQD_SETAFFINITY_PENDING, MsiMsg
+from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_SETAFFINITY_PENDING, MsiMsg
 from impl.kernel.irq.irqdomain import DomainBus, irq_find_mapping
 from impl.kernel.irq.irqdomain_hierarchy import irq_domain_alloc_irqs
 from impl.kernel.kernel import KernelBug
-from tests.impl.pci_support import PciMachine
 from tests.impl.support import events_of, mask
-
-SEGMENT = 0x10000
-
-
-class VmdMachine(PciMachine):
-    """A machine with one VMD on bus 0; `child` adds devices behind it."""
-
-    def __init__(
-        self,
-        vectors: int = 4,
-        *,
-        nr_cpus: int = 2,
-        defects: Iterable[Defect] = (),
-        probe: bool = True,
-        can_bypass: bool = False,
-        guest: bool = False,
-        xen: bool = False,
-    ) -> None:
-        super().__init__(nr_cpus, defects=defects)
-        self.endpoint = self.device(msix=vectors)
-        self.vmd = VmdDev(self.x86, self.endpoint, can_bypass=can_bypass, guest=guest, xen=xen)
-        self.found: list[PciBus] = []
-        if probe:
-            assert vmd_probe(self.vmd, self.found.append) == 0
-
-    @property
-    def vmd_bus(self) -> PciBus:
-        assert self.vmd.bus is not None
-        return self.vmd.bus
-
-    def child(
-        self,
-        *,
-        msix: int = 0,
-        msi: MsiCap | None = None,
-        nvme: bool = True,
-        bus: PciBus | None = None,
-        devfn: int | None = None,
-        physfn: PciDev | None = None,
-    ) -> PciDev:
-        self.nr_devices += 1
-        dev = PciDev(
-            self.nr_devices,
-            f"child{self.nr_devices}",
-            bus if bus is not None else self.vmd_bus,
-            devfn if devfn is not None else self.nr_devices,
-            msi_cap=msi,
-            msix_cap=MsixCap(msix) if msix else None,
-            class_code=PCI_CLASS_STORAGE_EXPRESS if nvme else 0x020000,
-            physfn=physfn,
-        )
-        pci_device_add(dev)
-        return dev
-
-    def enabled(self, nvec: int, *, nvme: bool = True, request: bool = True) -> PciDev:
-        """A child with `nvec` MSI-X vectors, requested unless told otherwise."""
-        dev = self.child(msix=nvec, nvme=nvme)
-        assert pci_enable_msix_range(dev, None, nvec, nvec) == nvec
-        for irq in self.irqs_of(dev) if request else ():
-            assert self.request_irq(irq) == 0
-        return dev
-
-    def irqs_of(self, dev: PciDev) -> list[int]:
-        return [desc.irq for desc in dev.msi_list]
-
-    def list_of(self, irq: int) -> VmdIrqList:
-        data = self.irqd(irq).chip_data
-        assert isinstance(data, VmdIrq) and data.virq == irq
-        return data.irq
-
-    def lists(self, dev: PciDev) -> list[int]:
-        return [self.list_of(irq).index for irq in self.irqs_of(dev)]
-
-    def listed(self) -> list[list[int]]:
-        """What is on each list."""
-        return [[each.virq for each in irqs.irq_list] for irqs in self.vmd.irqs]
-
-    def counts(self) -> list[int]:
-        return [irqs.count for irqs in self.vmd.irqs]
-
-    def remove(self, bus: PciBus) -> None:
-        for dev in reversed(list(bus.devices.values())):
-            pci_remove_bus_device(dev)
-
-    def books(self) -> object:
-        """Everything that a failed probe must leave as it was."""
-        fwnodes = sorted(fwnode.name for fwnode in self.domains.fwnodes)
-        return self.footprint(), fwnodes, list(self.pci.pci_root_buses)
-
-
-def test_probe_order_vectors_domain_bus_and_scan() -> None:
-    m = VmdMachine(3, probe=False)
-    seen: list[tuple[bool, str]] = []
-
-    def scan(bus: PciBus) -> None:
-        domain = bus.msi_domain
-        assert domain is not None
-        seen.append((m.endpoint.msix_enabled, domain.name))
-        dev = m.child(msix=1, bus=bus)
-        assert dev.msi_domain is domain
-
-    events = events_of(m, lambda: vmd_probe(m.vmd, scan))
-    assert seen == [(True, "VMD-MSI-65536-3-10")]
-    assert m.vmd.msix_count == 3
-    own = [event for event in events if event.system == "vmd"]
-    assert m.vmd.irq_domain is not None
-    assert [(event.name, event.fields) for event in own] == [
-        ("vmd_alloc_irqs", {"device": m.endpoint.id, "count": 3}),
-        (
-            "vmd_enable_domain",
-            {"device": m.endpoint.id, "segment": SEGMENT, "domain": m.vmd.irq_domain.id},
-        ),
-    ]
-    for index in range(3):
-        desc = m.irqs.descs[pci_irq_vector(m.endpoint, index)]
-        assert desc.action == 1 and desc.irq_data.test(IRQD_IRQ_STARTED)
-
-
-def test_probe_fails_without_msix_with_enodev() -> None:
-    m = PciMachine()
-    before = m.footprint()
-    vmd = VmdDev(m.x86, m.device(msi=MsiCap()))
-    assert vmd_probe(vmd, lambda bus: None) == -errno.ENODEV
-    assert vmd.bus is None and m.footprint() == before
-
-
-@pytest.mark.parametrize(
-    ("site", "error"),
-    [
-        ("vmd_probe", -errno.ENOMEM),
-        ("irq_domain_alloc_fwnode", -errno.ENODEV),
-        ("irq_domain_add", -errno.ENODEV),
-        ("pci_create_root_bus", -errno.ENODEV),
-    ],
-)
-def test_probe_gives_everything_back_when_memory_is_short(site: str, error: int) -> None:
-    m = VmdMachine(probe=False)
-    before = m.books()
-    m.fail_next(site)
-    assert vmd_probe(m.vmd, m.found.append) == error
-    assert m.books() == before and not m.found
-    assert (m.vmd.bus, m.vmd.irq_domain, m.vmd.msix_count) == (None, None, 0)
-    assert not m.endpoint.msix_enabled
-    assert vmd_probe(m.vmd, m.found.append) == 0
-
-
-def test_probe_returns_the_error_of_the_endpoints_vectors() -> None:
-    m = VmdMachine(probe=False)
-    before = m.books()
-    m.fail_next("msix_map_region")
-    assert vmd_probe(m.vmd, m.found.append) == -errno.ENOMEM
-    assert m.books() == before
-
-
-def test_probe_returns_the_error_of_a_request_and_frees_the_handlers_before() -> None:
-    m = VmdMachine(4, probe=False)
-    taken = []
-    while (irq := m.alloc_irqs(1, mask=mask(0, 1))) > 0:
-        taken.append(irq)
-    for irq in taken[:2]:
-        assert m.free_irqs(irq) == 0
-    before = m.books()
-    started: list[str] = []
-    m.trace.subscribe(lambda event: started.append(event.name))
-    assert vmd_probe(m.vmd, m.found.append) == -errno.ENOSPC
-    assert (started.count("irq_startup"), started.count("irq_shutdown")) == (2, 2)
-    assert m.books() == before and m.vmd.msix_count == 0
-
-
-def test_the_segment_is_above_all_others() -> None:
-    m = VmdMachine()
-    assert m.vmd_bus.segment == SEGMENT
-    assert vmd_find_free_domain(m.pci) == SEGMENT + 1
-    second = VmdDev(m.x86, m.device(msix=2))
-    assert vmd_probe(second, lambda bus: None, busn_start=0xE0) == 0
-    assert second.bus is not None
-    assert (second.bus.segment, second.bus.number) == (SEGMENT + 1, 0xE0)
-    assert second.irq_domain is not m.vmd.irq_domain
-
-
-def test_remove_undoes_probe() -> None:
-    m = VmdMachine(probe=False)
-    before = m.books()
-    assert vmd_probe(m.vmd, m.found.append) == 0
-    dev = m.enabled(3)
-    for irq in m.irqs_of(dev):
-        assert m.free_irq(irq) == 0
-    pci_free_irq_vectors(dev)
-    events = events_of(m, lambda: vmd_remove(m.vmd, m.remove))
-    assert m.books() == before
-    names = [event.name for event in events]
-    assert names.index("pci_device_remove") < names.index("irq_domain_remove")
-    assert names.index("irq_domain_remove") < names.index("vmd_free_irqs")
-    assert "WARN" not in names
-    with pytest.raises(KernelBug):
-        vmd_remove(m.vmd, m.remove)
+from tests.impl.vmd_support import VmdMachine
 
 
 def test_vmd_1_each_child_interrupt_is_on_one_list_of_its_own_vmd() -> None:
@@ -617,56 +414,3 @@ def test_the_handler_of_a_listed_interrupt_without_a_driver_is_not_called() -> N
     assert vmd_irq(m.vmd, 1) == []
     # The untracked handler neither masks nor acknowledges.
     assert m.irqd(irq).common.state == before
-
-
-@pytest.mark.parametrize(("guest", "xen"), [(True, False), (False, True), (True, True)])
-def test_16_4_no_bypass_in_a_guest_and_under_xen(guest: bool, xen: bool) -> None:
-    m = VmdMachine(can_bypass=True, guest=guest, xen=xen)
-    assert not m.vmd.bypass
-    assert m.vmd.irq_domain is not None and m.vmd_bus.msi_domain is m.vmd.irq_domain
-
-
-def test_16_4_bypass_has_no_domain_and_no_vectors() -> None:
-    m = VmdMachine(can_bypass=True)
-    assert (m.vmd.irq_domain, m.vmd.msix_count) == (None, 0)
-    assert not m.endpoint.msix_enabled
-    dev = m.child(msix=2)
-    assert dev.msi_domain is m.endpoint.msi_domain
-    assert pci_enable_msix_range(dev, None, 2, 2) == 2
-    pci_free_irq_vectors(dev)
-    before = len(m.domains.irq_domain_list)
-    vmd_remove(m.vmd, m.remove)
-    assert len(m.domains.irq_domain_list) == before
-
-
-def test_16_4_bypass_without_a_root_bus_leaves_nothing() -> None:
-    m = VmdMachine(probe=False, can_bypass=True)
-    before = m.books()
-    m.fail_next("pci_create_root_bus")
-    assert vmd_probe(m.vmd, m.found.append) == -errno.ENODEV
-    assert m.books() == before
-
-
-@pytest.mark.parametrize("late", [False, True])
-def test_16_4_a_bypassed_child_gets_the_domain_of_the_endpoint(late: bool) -> None:
-    m = VmdMachine(probe=False, can_bypass=True, defects={Defect.VMD_BYPASS_DOMAIN} if late else ())
-    remapped = m.domains.irq_domain_list[-1]
-    m.endpoint.msi_domain = remapped
-    assert vmd_probe(m.vmd, m.found.append) == 0
-    dev = m.child(msix=1)
-    assert dev.msi_domain is (m.x86.pci_msi_default_domain if late else remapped)
-
-
-def test_16_4_bypass_under_xen_is_a_defect() -> None:
-    m = VmdMachine(can_bypass=True, xen=True, defects={Defect.VMD_BYPASS_XEN})
-    assert m.vmd.irq_domain is None and m.vmd_bus.segment > 0xFFFF
-
-
-@pytest.mark.parametrize("truncated", [False, True])
-def test_16_4_f18_the_segment_of_a_bypassed_child_counts_in_its_hwirq(truncated: bool) -> None:
-    m = VmdMachine(can_bypass=True, defects={Defect.N12} if truncated else ())
-    there = m.device(msix=1, devfn=0x42)
-    here = m.child(msix=1, devfn=0x42)
-    assert there.devid == here.devid
-    assert pci_enable_msix_range(there, None, 1, 1) == 1
-    assert pci_enable_msix_range(here, None, 1, 1) == (-errno.ENOSPC if truncated else 1)
