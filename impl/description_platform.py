@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _INTREMAP = ("on", "off", "nosid", "no_x2apic_optout", "nopost")
+_GUEST_IR = ("legacy", "legacy_ga", "vapic")
 _PROBES = ("after", "before", "never")
 _STORAGES = ("array", "queue")
 _GUESTS = ("pv", "hvm", "pvh")
@@ -45,7 +46,7 @@ def read_remapping(top: Entry) -> RemappingDescription:
     part = RemappingDescription(
         intremap=_read_intremap(entry),
         x2apic_optout=entry.boolean("x2apic_optout", False),
-        guest_mode=entry.boolean("guest_mode", False),
+        guest_ir=entry.choice("guest_ir", _GUEST_IR, "vapic"),
         probe=entry.choice("probe", _PROBES, "after"),
     )
     entry.finish()

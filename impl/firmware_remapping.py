@@ -2,6 +2,7 @@
 """What firmware tells the kernel about remapping units, made from a machine's description."""
 
 from impl.description import MachineDescription
+from impl.drivers.iommu.amd import Ivhd
 from impl.drivers.iommu.dmar import (
     DMAR_INTR_REMAP,
     DMAR_X2APIC_OPT_OUT,
@@ -12,8 +13,9 @@ from impl.drivers.iommu.dmar import (
 )
 from impl.drivers.iommu.intel_table import IntelCaps
 from impl.machine_parts import DeviceDescription, DmarDescription
+from impl.platform_parts import AmdIommuDescription
 
-__all__ = ["build_dmar_table", "drhd_address", "units_of_devices"]
+__all__ = ["build_dmar_table", "build_ivrs", "drhd_address", "units_of_devices"]
 
 _FIRST_ADDRESS = 0xFED90000
 _PAGE = 0x1000
@@ -28,6 +30,11 @@ def build_dmar_table(description: MachineDescription) -> DmarTable | None:
     if description.remapping.x2apic_optout:
         flags |= DMAR_X2APIC_OPT_OUT
     return DmarTable(flags, tuple(_drhd(description, part) for part in units))
+
+
+def build_ivrs(description: MachineDescription) -> tuple[Ivhd, ...]:
+    """The table of an AMD machine, empty without units."""
+    return tuple(_ivhd(description, part) for part in description.amd_iommus)
 
 
 def drhd_address(unit: int) -> int:
@@ -90,6 +97,18 @@ def _scope_of_device(
 
 def _scope_of_requester(kind: ScopeType, requester: int, id: int) -> DeviceScope:
     return DeviceScope(kind, requester >> 8, ((requester >> 3 & 0x1F, requester & 7),), id)
+
+
+def _ivhd(description: MachineDescription, part: AmdIommuDescription) -> Ivhd:
+    ioapics = [(each.id, each.requester) for each in description.ioapics]
+    hpets = [(each.id, each.requester) for each in description.hpets]
+    return Ivhd(
+        part.id,
+        ((part.first, part.last),),
+        part.aliases,
+        tuple(each for each in ioapics if part.first <= each[1] <= part.last),
+        tuple(each for each in hpets if part.first <= each[1] <= part.last),
+    )
 
 
 def _with_bridges(

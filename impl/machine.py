@@ -20,10 +20,10 @@ from impl.drivers.base.platform_msi import PlatformMsi
 from impl.drivers.pci.pci import Pci
 from impl.firmware import build_ioapics, build_mp_irqs
 from impl.kernel.irq.irq import IrqDomain
-from impl.machine_remapping import Remapping, RemappingRoutes
-from impl.message_routes import MessageRoutes
+from impl.machine_remapping import Remapping
 from impl.pci_topology import PciTopology
 from impl.platform_machine import PlatformMachine
+from impl.remapping_routes import message_routes
 from impl.subdevices import PlatformDevice, create_platform_msi_domain
 from impl.trace import Trace
 
@@ -80,11 +80,7 @@ class Machine(PlatformMachine):
         self.remapping = (
             Remapping(self.x86, self.pci, description) if _can_remap(description) else None
         )
-        routes = (
-            MessageRoutes(self.vectors)
-            if self.remapping is None
-            else RemappingRoutes(self.remapping)
-        )
+        routes = message_routes(self.vectors, self.remapping)
         self.signals = Signals(self.io_apics, self.uv_hubs, routes)
         self.vmds = {}
         self.ims_drivers = {}
@@ -164,4 +160,4 @@ class Machine(PlatformMachine):
 
 
 def _can_remap(description: MachineDescription) -> bool:
-    return any(dmar.remapping for dmar in description.dmars)
+    return bool(description.amd_iommus) or any(dmar.remapping for dmar in description.dmars)

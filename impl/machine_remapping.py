@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The interrupt remapping of a machine: what boot does with it, and where it sends messages."""
+"""The interrupt remapping of a machine: what boot does with it."""
 
 from collections.abc import Iterable
 from functools import partial
 
 from impl.arch.x86.dmar import DmarUnit
-from impl.arch.x86.io_apic_regs import IoApicRouteEntry
 from impl.arch.x86.irq_vectors import ApicMode
 from impl.arch.x86.x86_init import X86Platform
 from impl.description import MachineDescription
+from impl.drivers.iommu.amd_devices import amd_iommu_init
+from impl.drivers.iommu.amd_init import amd_iommus
+from impl.drivers.iommu.amd_irte import AmdGuestIr
 from impl.drivers.iommu.dmar import Dmar
 from impl.drivers.iommu.intel_devices import dmar_register_bus_notifier, ir_dev_scope_init
-from impl.drivers.iommu.intel_hw import IrDelivery, IrFault, vtd_remap_ioapic, vtd_remap_msi
 from impl.drivers.iommu.intel_setup import intel_irq_remapping
-from impl.drivers.iommu.intel_table import IntelIommu
 from impl.drivers.iommu.irq_remapping import (
     IrqRemapMode,
     IrqRemapping,
@@ -26,12 +26,9 @@ from impl.drivers.iommu.irq_remapping import (
     setup_irqremap,
 )
 from impl.drivers.pci.pci import Pci, PciDev
-from impl.drivers.pci.vmd import pci_real_dma_dev
-from impl.firmware_remapping import build_dmar_table, drhd_address, units_of_devices
-from impl.kernel.irq.irq import MsiMsg
-from impl.message_routes import MessageRoutes, Target
+from impl.firmware_remapping import build_dmar_table, build_ivrs
 
-__all__ = ["Remapping", "RemappingRoutes"]
+__all__ = ["Remapping"]
 
 _FLAT_CPUS = 8
 
@@ -60,6 +57,13 @@ class Remapping:
             ioapic_ids=ioapic_ids,
             x2apic_supported=x2apic,
         )
+        self.amd = amd_iommus(
+            self.core,
+            x86,
+            build_ivrs(description),
+            ioapic_ids=ioapic_ids,
+            guest_ir=AmdGuestIr[description.remapping.guest_ir.upper()],
+        )
         init = x86.init
         init.enable_IR_x2apic = self.enable_IR_x2apic
         init.irq_remap_enable_fault_handling = self.enable_fault_handling
@@ -70,7 +74,7 @@ class Remapping:
 
         On bare metal the CPUs go without the x2APIC mode otherwise.
         """
-        candidates = [self.intel.ops]
+        candidates = [self.intel.ops, self.amd.ops]
         if irq_remapping_prepare(self.core, candidates) == 0:
             self.mode = irq_remapping_enable(self.core)
         vectors = self.x86.vectors
@@ -89,8 +93,11 @@ class Remapping:
 
     def meet_devices(self, devices: Iterable[PciDev]) -> None:
         """The drivers look at the devices that are there, in order, and then follow all others."""
-        ir_dev_scope_init(self.intel, devices)
-        dmar_register_bus_notifier(self.intel, self.pci)
+        if self.amd.ivrs:
+            amd_iommu_init(self.amd, self.pci, devices)
+        else:
+            ir_dev_scope_init(self.intel, devices)
+            dmar_register_bus_notifier(self.intel, self.pci)
 
     def suspend(self) -> None:
         """Switch remapping off, as before a sleep."""
@@ -99,59 +106,3 @@ class Remapping:
     def resume(self) -> int:
         """Switch remapping on again; 0 or the driver's error."""
         return irq_remapping_reenable(self.core, int(self.x86.vectors.apic.x2apic))
-
-
-class RemappingRoutes(MessageRoutes):
-    """The routes of a machine whose messages units of Intel remap."""
-
-    def __init__(self, remapping: Remapping) -> None:
-        super().__init__(remapping.x86.vectors)
-        self.remapping = remapping
-        self.units = units_of_devices(remapping.description)
-
-    def pci(self, dev: PciDev, msg: MsiMsg) -> Target | None:
-        """A message of a PCI device: a child of a VMD that does not remap sends as the VMD."""
-        sender = pci_real_dma_dev(dev)
-        iommu = self._intel_unit(self.units.get(sender.name))
-        if iommu is None:
-            return self.plain(msg)
-        delivery = vtd_remap_msi(iommu, msg, _requester(sender))
-        return self.plain(msg) if delivery is None else self._target(delivery)
-
-    def hpet(self, hpet_id: int, msg: MsiMsg) -> Target | None:
-        """A message of an HPET."""
-        part = next(part for part in self.remapping.description.hpets if part.id == hpet_id)
-        iommu = self._intel_unit(part.dmar)
-        if iommu is None:
-            return self.plain(msg)
-        delivery = vtd_remap_msi(iommu, msg, part.requester)
-        return self.plain(msg) if delivery is None else self._target(delivery)
-
-    def ioapic(self, ioapic_id: int, entry: IoApicRouteEntry) -> Target | None:
-        """What an IO-APIC sends by the entry of a pin."""
-        part = next(part for part in self.remapping.description.ioapics if part.id == ioapic_id)
-        iommu = self._intel_unit(part.dmar)
-        if iommu is None:
-            return super().ioapic(ioapic_id, entry)
-        delivery = vtd_remap_ioapic(iommu, entry, part.requester)
-        return super().ioapic(ioapic_id, entry) if delivery is None else self._target(delivery)
-
-    def _intel_unit(self, unit: int | None) -> IntelIommu | None:
-        """The unit as the kernel knows it, None if there is none or it was never prepared."""
-        if unit is None or unit < 0:
-            return None
-        address = drhd_address(unit)
-        known = self.remapping.intel.dmar.drhd_units
-        return next((each.iommu for each in known if each.hdr.address == address), None)
-
-    def _target(self, delivery: IrDelivery | IrFault) -> Target | None:
-        """What is blocked goes nowhere, and what is posted to no handler."""
-        if isinstance(delivery, IrFault) or delivery.pda:
-            return None
-        return self.vectors.apic.cpu_of_dest(delivery.dest), delivery.vector
-
-
-def _requester(dev: PciDev) -> int:
-    """The id under which a device's messages appear: its last alias on another bus, or its own."""
-    shown = [alias for bus, alias in dev.dma_aliases if bus != dev.bus.number]
-    return shown[-1] if shown else dev.devid

@@ -23,8 +23,8 @@ class RemappingDescription:
     """[remapping]: how interrupt remapping is used.
 
     `intremap` is the command line's option, such as "off" or "nosid,nopost".  `x2apic_optout` is
-    the wish of an Intel machine's firmware that the x2APIC be not used.  `guest_mode` gives the
-    entries of AMD's tables 128 bits.
+    the wish of an Intel machine's firmware that the x2APIC be not used.  `guest_ir` is the most
+    that AMD's entries may do: "legacy" (32 bits), "legacy_ga" (128 bits) or "vapic" (guest mode).
 
     `probe` says when the driver of the units meets the PCI devices: "after" they were enumerated,
     as at every boot, "before" that, so that it meets each one when it appears, or "never", as AMD's
@@ -33,7 +33,7 @@ class RemappingDescription:
 
     intremap: str = ""
     x2apic_optout: bool = False
-    guest_mode: bool = False
+    guest_ir: str = "vapic"
     probe: str = "after"
 
 

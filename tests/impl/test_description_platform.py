@@ -60,13 +60,13 @@ def test_remapping_of_intel_is_read() -> None:
 def test_remapping_of_amd_is_read() -> None:
     machine = parsed(
         HEAD
-        + "[remapping]\nguest_mode = true\n"
+        + '[remapping]\nguest_ir = "legacy"\n'
         + AMD
         + 'last = "3f:1f.7"\naliases = ["02:01.0 = 02:00.0", "02:02.0=02:00.0"]\n'
         + '[[amd_iommu]]\nid = 1\nfirst = "40:00.0"\n'
         + '[[ioapic]]\nid = 1\ngsi_base = 0\npins = 24\nrequester = "00:14.0"\n'
     )
-    assert machine.remapping == RemappingDescription(guest_mode=True)
+    assert machine.remapping == RemappingDescription(guest_ir="legacy")
     assert machine.amd_iommus == (
         AmdIommuDescription(0, 0, 0x3FFF, ((0x208, 0x200), (0x210, 0x200))),
         AmdIommuDescription(1, 0x4000, 0xFFFF),
