@@ -156,6 +156,11 @@ class Defect(enum.Enum):
 
     Off: they get the domain of the VMD before they are enumerated."""
 
+    VMD_REQUESTER = "VMD-requester"
+    """A VT-d entry for a child of a VMD that does not remap names the child as the requester.
+
+    Off: it names the VMD, under whose id the child's writes appear."""
+
     VMD_BYPASS_XEN = "VMD-bypass-xen"
     """A VMD does not remap under Xen either, whose hypervisor does not know its segment.
 
@@ -204,6 +209,11 @@ class Defect(enum.Enum):
     """An allocation that fails in the middle keeps its slots, and the interrupts made before.
 
     Off: all of them are given back."""
+
+    DEV_D4 = "DEV-D4"
+    """Interrupt remapping does not know the type of a device MSI, and refuses it (see INT-type).
+
+    Off: an entry is for the function that the subdevice is a part of."""
 
     DEV_D5 = "DEV-D5"
     """A PCI device whose messages no parent composes may have a device MSI domain all the same.
@@ -268,6 +278,13 @@ class Defect(enum.Enum):
     """The target of an interrupt is looked up before it is known that the interrupt has a level.
 
     Off: the allocation fails with -EINVAL."""
+
+    INT_RID = "INT-rid"
+    """The entry of a child of a VMD admits the child's own id if its bus has the VMD's number.
+
+    The child sends under the VMD's.
+
+    Off: the entry admits the VMD."""
 
     INT_SCAN = "INT-scan"
     """The look through the devices at boot ends at the first one that no unit could name.

@@ -24,7 +24,7 @@ from impl.drivers.iommu.amd_table import (
     modify_irte,
     reserve_ioapic_indices,
 )
-from impl.drivers.pci.msi_access import msi_desc_to_pci_dev
+from impl.drivers.pci.msi_access import msi_desc_to_requester
 from impl.drivers.pci.pci import PciDev
 from impl.kernel.irq.irq import IRQD_MOVE_PCNTXT, IrqData, IrqDomain, IrqDomainOps, MsiMsg
 from impl.kernel.irq.irqdomain import irq_domain_get_irq_data
@@ -51,6 +51,7 @@ _TYPE = X86_IRQ_ALLOC_TYPE
 _IOAPIC = (_TYPE.IOAPIC, _TYPE.IOAPIC_GET_PARENT)
 _HPET = (_TYPE.HPET, _TYPE.HPET_GET_PARENT)
 _PCI = (_TYPE.PCI_MSI, _TYPE.PCI_MSIX)
+_MSI = (*_PCI, _TYPE.DEV_MSI)
 
 _UNKNOWN_TYPE = -1
 
@@ -74,7 +75,9 @@ def get_devid(amd: AmdIommus, info: IrqAllocInfo) -> int:
         return get_ioapic_devid(amd, info.devid)
     if info.type in _HPET:
         return get_hpet_devid(amd, info.devid)
-    if info.type in _PCI:
+    if info.type in _PCI or (
+        info.type == _TYPE.DEV_MSI and Defect.DEV_D4 not in amd.kernel.defects
+    ):
         return _pci_dev(info).devid
     amd.r.warn_once("get_devid")
     return _UNKNOWN_TYPE
@@ -180,7 +183,7 @@ def irq_remapping_prepare_irte(
     )
     if info.type == _TYPE.IOAPIC:
         _prepare_route_entry(info, index)
-    elif info.type == _TYPE.HPET or info.type in _PCI:
+    elif info.type == _TYPE.HPET or info.type in _MSI:
         data.msi_entry = MsiMsg(MSI_ADDR_BASE_LO, 0, data.irq_2_irte.index)
     else:
         raise KernelBug(f"an interrupt of type {info.type} is remapped")
@@ -197,7 +200,7 @@ def irq_remapping_prepare_irte(
 def _pci_dev(info: IrqAllocInfo) -> PciDev:
     if info.desc is None:
         raise KernelBug("a PCI interrupt is allocated without an MSI descriptor")
-    return msi_desc_to_pci_dev(info.desc)
+    return msi_desc_to_requester(info.desc)
 
 
 def _alloc_index(amd: AmdIommus, devid: int, nr_irqs: int, info: IrqAllocInfo) -> int:
@@ -208,7 +211,7 @@ def _alloc_index(amd: AmdIommus, devid: int, nr_irqs: int, info: IrqAllocInfo) -
             return -errno.ENOMEM
         reserve_ioapic_indices(amd, table)
         return info.ioapic.pin
-    if info.type in _PCI:
+    if info.type in _MSI:
         align = info.type == _TYPE.PCI_MSI
         return alloc_irq_index(amd, devid, nr_irqs, align, _pci_dev(info))
     return alloc_irq_index(amd, devid, nr_irqs, False, None)

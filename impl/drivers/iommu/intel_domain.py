@@ -34,7 +34,8 @@ from impl.drivers.iommu.intel_table import (
     clear_entries,
     modify_irte,
 )
-from impl.drivers.pci.msi_access import msi_desc_to_pci_dev
+from impl.drivers.pci.msi_access import msi_desc_to_requester
+from impl.drivers.pci.vmd import pci_real_dma_dev
 from impl.kernel.irq.irq import IRQD_MOVE_PCNTXT, IrqData, IrqDomain, IrqDomainOps, MsiMsg
 from impl.kernel.irq.irqdomain import irq_domain_get_irq_data
 from impl.kernel.irq.irqdomain_hierarchy import (
@@ -82,7 +83,7 @@ def intel_irq_remapping_alloc(
         return -errno.EINVAL
     if nr_irqs > 1 and info.type not in _PCI:
         return -errno.EINVAL
-    if info.type not in _SERVED and Defect.INT_TYPE not in ir.kernel.defects:
+    if not _serves(ir, info) and Defect.INT_TYPE not in ir.kernel.defects:
         return -errno.EINVAL
     if info.type == X86_IRQ_ALLOC_TYPE.PCI_MSI:
         info.flags &= ~X86_IRQ_ALLOC_CONTIGUOUS_VECTORS
@@ -185,9 +186,19 @@ def _intel_irq_remapping_prepare_irte(
 def _set_device_sid(ir: IntelIr, irte: Irte, info: IrqAllocInfo) -> Irte:
     if info.type == X86_IRQ_ALLOC_TYPE.HPET:
         return set_hpet_sid(ir, irte, info.devid)
-    if info.type not in _PCI or info.desc is None:
+    if not _serves(ir, info) or info.desc is None:
         raise KernelBug(f"a unit cannot prepare an entry for a requester of type {info.type.name}")
-    return set_msi_sid(ir, irte, msi_desc_to_pci_dev(info.desc))
+    dev = msi_desc_to_requester(info.desc)
+    if Defect.VMD_REQUESTER not in ir.kernel.defects:
+        dev = pci_real_dma_dev(dev)
+    return set_msi_sid(ir, irte, dev)
+
+
+def _serves(ir: IntelIr, info: IrqAllocInfo) -> bool:
+    """Whether a unit knows what to do for the type of a requester."""
+    if info.type == X86_IRQ_ALLOC_TYPE.DEV_MSI:
+        return Defect.DEV_D4 not in ir.kernel.defects
+    return info.type in _SERVED
 
 
 def _write_route_entry(index: int, info: IrqAllocInfo) -> None:
