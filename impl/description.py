@@ -43,6 +43,7 @@ from impl.description_platform_checks import (
     check_dmars,
     check_hyperv_buses,
     check_ims,
+    check_paravirtualised,
     check_probe,
     check_requesters,
     check_virtual_functions,
@@ -181,6 +182,9 @@ def parse_description(text: str, file: str = "<description>") -> MachineDescript
     check_vmds(vmds, everything)
     check_hyperv_buses(hyperv_buses, machine.platform, everything)
     check_ims(ims, everything)
+    if xen is not None and xen.type == "pv":
+        pic = machine.interrupt_mode is ApicIntrMode.PIC
+        check_paravirtualised(top, [*ioapics, *hpets], pic=pic, timer=machine.timer)
     check_unique(platform_devices, "name", lambda device: device.name)
     hosts = [(vmd.segment, vmd.bus) for _, vmd in vmds]
     hosts += [(host.segment, 0) for _, host in hyperv_buses]

@@ -28,6 +28,7 @@ __all__ = [
     "check_dmars",
     "check_hyperv_buses",
     "check_ims",
+    "check_paravirtualised",
     "check_probe",
     "check_requesters",
     "check_virtual_functions",
@@ -156,3 +157,19 @@ def check_ims(parts: Sequence[tuple[Entry, ImsDescription]], devices: _Devices) 
     for entry, part in parts:
         if part.name not in known:
             raise entry.error(f"there is no device {part.name!r}", "name")
+
+
+def check_paravirtualised(
+    top: Entry,
+    chips: Sequence[tuple[Entry, IoApicDescription | HpetDescription]],
+    *,
+    pic: bool,
+    timer: bool,
+) -> None:
+    """A paravirtualised guest of Xen has no interrupt hardware; its kernel stays in mode "pic"."""
+    if not pic:
+        raise top.error("a paravirtualised guest has interrupt_mode 'pic'", "interrupt_mode")
+    if timer:
+        raise top.error("a paravirtualised guest has no such timer", "timer")
+    for entry, _ in chips:
+        raise entry.error("a paravirtualised guest has none")

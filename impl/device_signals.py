@@ -16,7 +16,7 @@ from impl.kernel.irq.msi_desc import MsiDesc
 from impl.message_routes import MessageRoutes, Target
 from impl.subdevices import PlatformDevice
 
-__all__ = ["Signals", "pci_message"]
+__all__ = ["Signals", "message_nr", "pci_message"]
 
 
 class Signals:
@@ -84,8 +84,13 @@ class Signals:
 
 def pci_message(irq: int, desc: MsiDesc, dev: PciDev) -> MsiMsg | None:
     """The message that a PCI device sends now for an irq of its descriptor, None if it may not."""
+    return pci_signal(dev, message_nr(irq, desc))
+
+
+def message_nr(irq: int, desc: MsiDesc) -> int:
+    """Which entry of the MSI-X table, or which vector, an irq of a PCI descriptor is."""
     attrib = desc.msi_attrib
-    return pci_signal(dev, attrib.entry_nr if attrib.is_msix else irq - desc.irq)
+    return attrib.entry_nr if attrib.is_msix else irq - desc.irq
 
 
 def _stored_message(desc: IrqDesc, msi_desc: MsiDesc) -> MsiMsg | None:

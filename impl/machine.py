@@ -6,13 +6,14 @@ The methods of impl.device_machine and impl.bare_machine are what the outside wo
 
 from collections.abc import Collection
 
-from impl.arch.x86 import dmar, hpet, smpboot, uv
-from impl.arch.x86.apic import apic_intr_mode_init
+from impl.arch.x86 import dmar, hpet, uv
+from impl.arch.x86.apic import ApicIntrMode, apic_intr_mode_init
 from impl.arch.x86.i8259 import LegacyPic
 from impl.arch.x86.io_apic import IoApics
 from impl.arch.x86.io_apic_setup import arch_early_ioapic_init
 from impl.arch.x86.pci import pci_arch_init
 from impl.arch.x86.x86_init import X86Init, X86Platform
+from impl.arch.x86.xen import XenKind
 from impl.defects import Defect
 from impl.description import MachineDescription
 from impl.device_signals import Signals
@@ -21,6 +22,7 @@ from impl.drivers.pci.pci import Pci
 from impl.firmware import build_ioapics, build_mp_irqs
 from impl.kernel.irq.irq import IrqDomain
 from impl.machine_remapping import Remapping
+from impl.machine_xen import XenMachine
 from impl.pci_topology import PciTopology
 from impl.platform_machine import PlatformMachine
 from impl.remapping_routes import message_routes
@@ -30,6 +32,9 @@ from impl.trace import Trace
 __all__ = ["Machine"]
 
 _TIMER_IRQ = 0
+
+_PLATFORMS = {XenKind.PV_DOM0: 1, XenKind.PV_DOMU: 2, XenKind.HVM_PIRQ: 3}
+"""How the trace tells of guests that bring a PCI/MSI domain of their own; all others are 0."""
 
 
 class Machine(PlatformMachine):
@@ -80,6 +85,11 @@ class Machine(PlatformMachine):
         self.remapping = (
             Remapping(self.x86, self.pci, description) if _can_remap(description) else None
         )
+        self.xen = None
+        if description.xen is not None:
+            pic = description.interrupt_mode is ApicIntrMode.PIC
+            legacy = description.legacy_irqs
+            self.xen = XenMachine(self.x86, self.pci, description.xen, legacy, pic=pic)
         routes = message_routes(self.vectors, self.remapping)
         self.signals = Signals(self.io_apics, self.uv_hubs, routes)
         self.vmds = {}
@@ -103,19 +113,30 @@ class Machine(PlatformMachine):
     def _boot(self) -> None:
         x86 = self.x86
         x86.trace("pci_msi_arch_fallbacks", selected=int(self.pci.arch_fallbacks))
-        x86.trace("init_hypervisor_platform", platform=0)
+        kind = XenKind.NATIVE if self.xen is None else self.xen.kind
+        x86.trace("init_hypervisor_platform", platform=_PLATFORMS.get(kind, 0))
         arch_early_ioapic_init(self.io_apics)
-        self._init_IRQ(self.pic.chip, "level", self.description.system_vectors)
-        x86.trace("init_IRQ")
+        self._intr_init()
         self._late_time_init()
         self._smp_init()
         pci_arch_init(x86, self.pci)
         self._meet_devices("before")
+        if self.xen is not None:
+            # A guest with a frontend has no PCI devices before that is connected.
+            self.xen.connect_frontend()
         x86.trace("pci_scan_begin")
         self.topology.scan()
         self._hpet_late_init()
         self._meet_devices("after")
         self._device_initcalls()
+
+    def _intr_init(self) -> None:
+        """Initialize the PIC and the vectors, which a paravirtualised guest lacks; init_IRQ."""
+        if self.xen is None or not self.xen.pv:
+            self._init_IRQ(self.pic.chip, "level", self.description.system_vectors)
+        if self.xen is not None:
+            self.xen.init_IRQ()
+        self.x86.trace("init_IRQ")
 
     def _late_time_init(self) -> None:
         """Select the interrupt mode, start the timer with what there is, set the mode up."""
@@ -129,9 +150,9 @@ class Machine(PlatformMachine):
             self.dmar_units |= self.remapping.fault_events()
 
     def _smp_init(self) -> None:
-        if self.description.interrupt_mode.smp:
+        if self.description.interrupt_mode.smp or (self.xen is not None and self.xen.pv):
             for cpu in range(1, self.kernel.nr_cpu_ids):
-                smpboot.cpu_up(self.vectors, cpu)
+                self.cpu_up(cpu)
         self._process_context()
         self.x86.trace("smp_init")
 

@@ -6,8 +6,10 @@ is about answers -ENODEV.
 """
 
 import errno
+from collections.abc import Collection
 from functools import partial
 
+from impl.arch.x86.xen_smp_pv import xen_pv_cpu_down, xen_pv_cpu_up
 from impl.device_machine import DeviceMachine
 from impl.device_signals import pci_message
 from impl.drivers.base.platform_msi import (
@@ -19,10 +21,14 @@ from impl.drivers.pci import vmd
 from impl.drivers.pci.msi import pci_irq_vector
 from impl.drivers.pci.pci import PciDev
 from impl.drivers.pci.vmd_domain import VmdDev, vmd_irq, vmd_msg_index
+from impl.drivers.xen.hypervisor import Answer
+from impl.drivers.xen.irq_info import IrqInfo
 from impl.kernel.device import Device
+from impl.kernel.irq.affinity import IrqAffinity
 from impl.kernel.irq.irq import IrqDesc, IrqDomain
 from impl.kernel.irq.msi import msi_domain_alloc_irqs, msi_domain_free_irqs
 from impl.machine_remapping import Remapping
+from impl.machine_xen import XenMachine
 from impl.platform_parts import ImsDescription, VmdDescription
 from impl.subdevices import ImsDriver, PlatformDevice
 
@@ -35,10 +41,12 @@ class PlatformMachine(DeviceMachine):
 
     `vmds` holds the VMDs that have a driver, `ims_drivers` the drivers of devices with a message
     store, both by the name of the device.  `platform_devices` are on no bus; `platform_domain`
-    serves them, if there are any.  `remapping` is None without units.
+    serves them, if there are any.  `remapping` is None without units,
+    `xen` without that hypervisor.
     """
 
     remapping: Remapping | None
+    xen: XenMachine | None
 
     vmds: dict[str, VmdDev]
     ims_drivers: dict[str, ImsDriver]
@@ -56,7 +64,12 @@ class PlatformMachine(DeviceMachine):
         A device behind a VMD lets the VMD signal.
         """
         desc = self.irqs.irq_to_desc(irq)
-        if desc is None or not isinstance(desc.handler_data, VmdDev):
+        if desc is None:
+            return False
+        info = desc.irq_data.chip_data
+        if self.xen is not None and isinstance(info, IrqInfo):
+            return self.xen.fire(desc, info)
+        if not isinstance(desc.handler_data, VmdDev):
             return super().fire(irq)
         vector = self._vmd_vector_of(desc, desc.handler_data)
         target = None if vector is None else self.signals.irq(vector)
@@ -79,6 +92,47 @@ class PlatformMachine(DeviceMachine):
         if not 0 <= cpu < len(table) or not 0 <= vector < self.vectors.geometry.matrix_bits:
             return -1
         return table[cpu][vector]
+
+    # CPUs
+
+    def cpu_up(self, cpu: int) -> int:
+        """Bring a CPU up: see impl.arch.x86.smpboot, or impl.arch.x86.xen_smp_pv."""
+        if self.xen is not None and self.xen.pv:
+            return xen_pv_cpu_up(self.irqs, cpu)
+        return super().cpu_up(cpu)
+
+    def cpu_down(self, cpu: int, irr_pending: Collection[int] = ()) -> int:
+        """Take a CPU down: see impl.arch.x86.smpboot, or impl.arch.x86.xen_smp_pv."""
+        if self.xen is not None and self.xen.pv:
+            return xen_pv_cpu_down(self.irqs, cpu)
+        return super().cpu_down(cpu, irr_pending)
+
+    # Xen
+
+    def pci_alloc_irq_vectors(
+        self, name: str, min_vecs: int, max_vecs: int, flags: int, affd: IrqAffinity | None = None
+    ) -> int:
+        """pci_alloc_irq_vectors_affinity: see impl.drivers.pci.msi."""
+        ret = super().pci_alloc_irq_vectors(name, min_vecs, max_vecs, flags, affd)
+        self._release_pirqs()
+        return ret
+
+    def pci_free_irq_vectors(self, name: str) -> int:
+        """pci_free_irq_vectors: see impl.drivers.pci.msi; 0, or -EBUSY if one has a handler."""
+        ret = super().pci_free_irq_vectors(name)
+        self._release_pirqs()
+        return ret
+
+    def xen_answer_next(self, answer: Answer) -> int:
+        """The hypervisor, or the backend, will give `answer` to a request that has none yet."""
+        if self.xen is None:
+            return -errno.ENODEV
+        self.xen.answers.pending.append(answer)
+        return 0
+
+    def _release_pirqs(self) -> None:
+        if self.xen is not None:
+            self.xen.release_pirqs()
 
     # Volume management devices
 

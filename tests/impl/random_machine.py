@@ -6,16 +6,27 @@ import random
 from collections.abc import Callable
 from functools import partial
 
+from impl.drivers.xen.hypervisor import Answer
 from impl.kernel.kernel import ALLOCATION_SITES
 from impl.machine import Machine
 from tests.impl.machine_support import footprint
 
-__all__ = ["RECOVERABLE", "laid_bare", "restore", "settle", "step", "teardown"]
+__all__ = ["ANSWERS", "RECOVERABLE", "laid_bare", "restore", "settle", "step", "teardown"]
 
 Operations = list[Callable[[], object]]
 
 RECOVERABLE = [site for site in ALLOCATION_SITES if site != "add_pin_to_irq_node"]
 """Where the kernel survives that memory is short."""
+
+
+ANSWERS = (
+    Answer(err=-errno.EINVAL),
+    Answer(err=-errno.ENOSYS),
+    Answer(err=-errno.EPERM),
+    Answer(retry=1),
+    Answer(invalid=True),
+)
+"""What the hypervisor may say instead of yes."""
 
 
 def step(m: Machine, rng: random.Random) -> None:
@@ -79,12 +90,16 @@ def _platform_operations(m: Machine, rng: random.Random) -> Operations:
             partial(m.platform_msi_alloc_irqs, name, rng.randrange(4)),
             partial(m.platform_msi_free_irqs, name),
         ]
+    if m.xen is not None:
+        operations += [partial(m.xen_answer_next, rng.choice(ANSWERS))]
     return operations
 
 
 def teardown(m: Machine) -> None:
     """Every driver goes but those that boot brought, and every CPU comes up."""
     m.kernel.failures.clear()
+    if m.xen is not None:
+        m.xen.answers.pending.clear()
     for cpu in range(m.kernel.nr_cpu_ids):
         assert m.cpu_up(cpu) == 0
     for irq, desc in list(m.irqs.descs.items()):

@@ -281,6 +281,20 @@ MISTAKES = {
         on("xen") + '[xen]\ntype = "dom0"\n',
         "m.toml:6: error: xen: type is 'dom0', not one of pv, hvm, pvh",
     ),
+    "paravirtualised guest with APICs": (
+        on("xen") + '[xen]\ntype = "pv"\n',
+        "m.toml: error: machine: a paravirtualised guest has interrupt_mode 'pic'",
+    ),
+    "paravirtualised guest with a timer": (
+        'interrupt_mode = "pic"\n' + on("xen") + '[xen]\ntype = "pv"\n',
+        "m.toml: error: machine: a paravirtualised guest has no such timer",
+    ),
+    "paravirtualised guest with an HPET": (
+        'interrupt_mode = "pic"\ntimer = false\n'
+        + on("xen")
+        + '[xen]\ntype = "pv"\n[[hpet]]\nid = 0\nchannels = 1\n',
+        "m.toml:9: error: hpet 0: a paravirtualised guest has none",
+    ),
     "ims device": (
         HEAD + '[[ims]]\nname = "nic"\nslots = 1\n',
         "m.toml:6: error: ims 'nic': there is no device 'nic'",
