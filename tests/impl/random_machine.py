@@ -15,7 +15,9 @@ __all__ = ["ANSWERS", "RECOVERABLE", "laid_bare", "restore", "settle", "step", "
 
 Operations = list[Callable[[], object]]
 
-RECOVERABLE = [site for site in ALLOCATION_SITES if site != "add_pin_to_irq_node"]
+_FATAL = ("add_pin_to_irq_node", "xen_irq_init")
+
+RECOVERABLE = [site for site in ALLOCATION_SITES if site not in _FATAL]
 """Where the kernel survives that memory is short."""
 
 
