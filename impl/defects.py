@@ -279,13 +279,6 @@ class Defect(enum.Enum):
 
     Off: the allocation fails with -EINVAL."""
 
-    INT_RID = "INT-rid"
-    """The entry of a child of a VMD admits the child's own id if its bus has the VMD's number.
-
-    The child sends under the VMD's.
-
-    Off: the entry admits the VMD."""
-
     INT_SCAN = "INT-scan"
     """The look through the devices at boot ends at the first one that no unit could name.
 
