@@ -19,6 +19,7 @@ from impl.arch.x86.io_apic_map import (
     mp_map_gsi_to_irq,
 )
 from impl.arch.x86.io_apic_regs import IOAPIC_LEVEL, IOAPIC_POL_LOW
+from impl.arch.x86.irq_vectors import VECTOR_UNUSED
 from impl.arch.x86.mpparse import mp_find_ioapic
 from impl.arch.x86.uv import UvAffinity, UvHubs
 from impl.arch.x86.x86_init import X86Platform
@@ -29,7 +30,7 @@ from impl.drivers.pci import msi
 from impl.drivers.pci.msi_access import pci_restore_msi_state
 from impl.drivers.pci.pci import Pci, PciDev, PciPower, pci_set_power_state
 from impl.kernel.irq.affinity import IrqAffinity
-from impl.kernel.irq.irq import IrqDomain
+from impl.kernel.irq.irq import IrqDesc, IrqDomain
 from impl.kernel.irq.irqdomain_hierarchy import irq_domain_free_irqs
 from impl.kernel.kernel import NUMA_NO_NODE
 from impl.pci_topology import PciTopology
@@ -266,14 +267,29 @@ class DeviceMachine(BareMachine):
     def fire(self, irq: int) -> bool:
         """The device of `irq` signals as its registers say; True if a handler ran."""
         desc = self.irqs.irq_to_desc(irq)
-        target = self.signals.irq(desc) if desc is not None else None
-        return target is not None and self.fire_vector(*target)
+        return desc is not None and bool(self._signal(desc))
 
     def fire_gsi(self, gsi: int) -> bool:
         """Somebody asserts the line that ends at `gsi`; True if a handler ran."""
         place = mp_find_ioapic(self.io_apics.ioapics, gsi)
         target = self.signals.pin(*place) if place is not None else None
         return target is not None and self.fire_vector(*target)
+
+    def fire_vector(self, cpu: int, vector: int) -> bool:
+        """An interrupt message reaches `vector` of `cpu`; True if a handler ran."""
+        return bool(self._deliver(cpu, vector))
+
+    def _signal(self, desc: IrqDesc) -> list[int]:
+        """The device of an interrupt signals: the irqs whose handlers ran."""
+        target = self.signals.irq(desc)
+        return [] if target is None else self._deliver(*target)
+
+    def _deliver(self, cpu: int, vector: int) -> list[int]:
+        """An interrupt message arrives: the irq whose handler ran."""
+        table, bits = self.vectors.vector_irq, self.vectors.geometry.matrix_bits
+        inside = 0 <= cpu < len(table) and 0 <= vector < bits
+        irq = table[cpu][vector] if inside else VECTOR_UNUSED
+        return [irq] if super().fire_vector(cpu, vector) else []
 
     def _in_use(self, names: Iterable[str]) -> bool:
         """Whether one of the devices has interrupts."""

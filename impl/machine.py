@@ -93,6 +93,7 @@ class Machine(PlatformMachine):
         routes = message_routes(self.vectors, self.remapping)
         self.signals = Signals(self.io_apics, self.uv_hubs, routes)
         self.vmds = {}
+        self.hv_buses = {}
         self.ims_drivers = {}
         self.platform_msi = PlatformMsi(self.kernel)
         self.platform_domain = None
@@ -176,9 +177,13 @@ class Machine(PlatformMachine):
             device.msi_domain = self.platform_domain
         for vmd in self.description.vmds:
             self.vmd_probe(vmd.name)
+        for bus in self.description.hyperv_buses:
+            self.hv_pci_probe(bus.segment)
         for ims in self.description.ims:
             self.ims_probe(ims.name)
 
 
 def _can_remap(description: MachineDescription) -> bool:
-    return bool(description.amd_iommus) or any(dmar.remapping for dmar in description.dmars)
+    """Whether there is anything for a remapping driver; that of Hyper-V only poses as one."""
+    units = bool(description.amd_iommus) or any(dmar.remapping for dmar in description.dmars)
+    return units or description.platform == "hyperv"

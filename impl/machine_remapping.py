@@ -12,6 +12,7 @@ from impl.drivers.iommu.amd_devices import amd_iommu_init
 from impl.drivers.iommu.amd_init import amd_iommus
 from impl.drivers.iommu.amd_irte import AmdGuestIr
 from impl.drivers.iommu.dmar import Dmar
+from impl.drivers.iommu.hyperv import HypervIommu
 from impl.drivers.iommu.intel_devices import dmar_register_bus_notifier, ir_dev_scope_init
 from impl.drivers.iommu.intel_setup import intel_irq_remapping
 from impl.drivers.iommu.irq_remapping import (
@@ -64,6 +65,7 @@ class Remapping:
             ioapic_ids=ioapic_ids,
             guest_ir=AmdGuestIr[description.remapping.guest_ir.upper()],
         )
+        self.hyperv = HypervIommu(x86, hypervisor=description.platform == "hyperv")
         init = x86.init
         init.enable_IR_x2apic = self.enable_IR_x2apic
         init.irq_remap_enable_fault_handling = self.enable_fault_handling
@@ -74,11 +76,12 @@ class Remapping:
 
         On bare metal the CPUs go without the x2APIC mode otherwise.
         """
-        candidates = [self.intel.ops, self.amd.ops]
+        candidates = [self.intel.ops, self.amd.ops, self.hyperv.ops]
         if irq_remapping_prepare(self.core, candidates) == 0:
             self.mode = irq_remapping_enable(self.core)
         vectors = self.x86.vectors
-        if vectors.apic.x2apic and self.mode != IrqRemapMode.X2APIC:
+        bare = self.description.platform == "native"
+        if bare and vectors.apic.x2apic and self.mode != IrqRemapMode.X2APIC:
             small = vectors.kernel.nr_cpu_ids <= _FLAT_CPUS
             vectors.apic = ApicMode.FLAT if small else ApicMode.PHYSICAL
 

@@ -6,6 +6,7 @@ from impl.arch.x86.vector import VectorSpace
 from impl.drivers.iommu.amd_hw import amd_deliver_msi, amd_deliver_pin
 from impl.drivers.iommu.intel_hw import IrDelivery, IrFault, vtd_remap_ioapic, vtd_remap_msi
 from impl.drivers.iommu.intel_table import IntelIommu
+from impl.drivers.pci.hyperv_msi import HvPciBus
 from impl.drivers.pci.pci import PciDev
 from impl.drivers.pci.vmd import pci_real_dma_dev
 from impl.firmware_remapping import drhd_address, units_of_devices
@@ -13,14 +14,27 @@ from impl.kernel.irq.irq import MsiMsg
 from impl.machine_remapping import Remapping
 from impl.message_routes import MessageRoutes, Target
 
-__all__ = ["AmdRoutes", "IntelRoutes", "message_routes"]
+__all__ = ["AmdRoutes", "HypervRoutes", "IntelRoutes", "message_routes"]
 
 
 def message_routes(vectors: VectorSpace, remapping: Remapping | None) -> MessageRoutes:
     """The routes of a machine, by the hardware that it has."""
     if remapping is None:
         return MessageRoutes(vectors)
+    if remapping.description.platform == "hyperv":
+        return HypervRoutes(vectors)
     return AmdRoutes(remapping) if remapping.amd.ivrs else IntelRoutes(remapping)
+
+
+class HypervRoutes(MessageRoutes):
+    """The routes of a guest of Hyper-V, whose host remaps what it has passed through."""
+
+    def pci(self, dev: PciDev, msg: MsiMsg) -> Target | None:
+        """A message of a PCI device."""
+        owner = dev.bus.sysdata
+        if isinstance(owner, HvPciBus):
+            return owner.host.deliver(dev.devfn, msg)
+        return self.plain(msg)
 
 
 class IntelRoutes(MessageRoutes):

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
+from impl.drivers.pci.hyperv_host import HvRefusal
 from impl.drivers.xen.hypervisor import Answer
 from impl.kernel.kernel import ALLOCATION_SITES
 from impl.machine import Machine
@@ -79,6 +80,12 @@ def _platform_operations(m: Machine, rng: random.Random) -> Operations:
         ]
     for vmd in m.description.vmds:
         operations += [partial(m.vmd_probe, vmd.name), partial(m.vmd_remove, vmd.name)]
+    for bus in m.description.hyperv_buses:
+        operations += [
+            partial(m.hv_pci_probe, bus.segment),
+            partial(m.hv_pci_remove, bus.segment),
+            partial(m.hv_refuse_next, bus.segment, rng.choice(list(HvRefusal))),
+        ]
     for ims in m.description.ims:
         number = rng.randrange(ims.subdevices)
         operations += [
@@ -100,6 +107,8 @@ def _platform_operations(m: Machine, rng: random.Random) -> Operations:
 def teardown(m: Machine) -> None:
     """Every driver goes but those that boot brought, and every CPU comes up."""
     m.kernel.failures.clear()
+    for hbus in m.hv_buses.values():
+        hbus.host.failures.clear()
     if m.xen is not None:
         m.xen.answers.pending.clear()
     for cpu in range(m.kernel.nr_cpu_ids):
@@ -134,6 +143,8 @@ def restore(m: Machine) -> None:
     """After teardown: devices are there or not as after boot; drivers of special ones are not."""
     for vmd in m.description.vmds:
         assert m.vmd_remove(vmd.name) in (0, -errno.ENODEV)
+    for bus in m.description.hyperv_buses:
+        assert m.hv_pci_remove(bus.segment) in (0, -errno.ENODEV)
     for ims in m.description.ims:
         assert m.ims_remove(ims.name) in (0, -errno.ENODEV)
     for name, part in m.topology.parts.items():
