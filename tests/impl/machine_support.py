@@ -97,7 +97,7 @@ def footprint(m: Machine) -> object:
 
 
 def _reverse_map(domain: IrqDomain) -> tuple[set[int], list[int]]:
-    """What a domain finds by hwirq; nothing where several irqs have the same (AMD-8)."""
-    if domain.name.startswith("AMD-IR-") and not domain.name.startswith("AMD-IR-MSI-"):
+    """What a domain finds by hwirq; nothing where several irqs have the same (AMD-8, HVI)."""
+    if domain.name.startswith(("AMD-IR-", "HYPERV-IR-")) and "-MSI-" not in domain.name:
         return set(), []
     return set(domain.revmap_tree), list(domain.linear_revmap)

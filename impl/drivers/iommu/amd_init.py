@@ -73,8 +73,7 @@ def amd_iommu_irq_ops(amd: AmdIommus) -> IrqRemapOps:
         enable=partial(amd_iommu_enable, amd),
         disable=partial(amd_iommu_disable, amd),
         reenable=partial(amd_iommu_reenable, amd),
-        # The units get their own interrupts later, when PCI is there.
-        enable_faulting=lambda: 0,
+        enable_faulting=_amd_iommu_enable_faulting,
         get_irq_domain=partial(get_irq_domain, amd),
     )
 
@@ -208,6 +207,11 @@ def get_irq_domain(amd: AmdIommus, info: IrqAllocInfo | None) -> IrqDomain | Non
         return unit.ir_domain
     amd.r.warn_once("get_irq_domain_for_devid")
     return None
+
+
+def _amd_iommu_enable_faulting() -> int:
+    """The units get their own interrupts later, when PCI is there; always 0."""
+    return 0
 
 
 def _init_iommu_one(amd: AmdIommus, header: Ivhd) -> int:
