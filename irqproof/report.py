@@ -37,7 +37,7 @@ def print_report(report: Report, stream: IO[str], *, quiet: bool) -> None:
     if report.subjects and not quiet:
         console.print(_table(report))
     # Plain text goes around the console: it must not be wrapped, whatever the width.
-    notes = () if quiet else (*_assumptions(report), *_bounds(report))
+    notes = () if quiet else (*_assumptions(report), *_witnesses(report), *_bounds(report))
     for line in (*notes, *_findings(report)):
         print(line, file=stream)
     style = _STYLES[report.verdict]
@@ -81,6 +81,14 @@ def _assumptions(report: Report) -> Iterator[str]:
             who = f"{plural(len(subjects), 'invariant')}, {subjects[0]} to {subjects[-1]}"
         yield f"assumed by {who}: {assumption}"
     if assumptions:
+        yield ""
+
+
+def _witnesses(report: Report) -> Iterator[str]:
+    """What the proofs that something does happen have found."""
+    found = [r for r in report.results if r.verdict is Verdict.PROVED and r.detail]
+    yield from (f"{result.subject}, {result.check}: {result.detail}" for result in found)
+    if found:
         yield ""
 
 

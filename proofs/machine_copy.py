@@ -22,12 +22,23 @@ __all__ = ["copied", "revived"]
 
 _SHARED: Final[tuple[object, ...]] = (no_irq_chip, IRQ_CHIP_NOT_CONNECTED)
 _NUMBERS: Final = {id(shared): number for number, shared in enumerate(_SHARED)}
-_TRACE: Final = "trace"
+
+
+def _shared(number: int) -> object:
+    return _SHARED[number]
+
+
+def _trace() -> Trace:
+    raise TypeError("a machine is revived with a trace")
 
 
 class _Pickler(pickle.Pickler):
-    def persistent_id(self, obj: Any) -> int | str | None:
-        return _TRACE if isinstance(obj, Trace) else _NUMBERS.get(id(obj))
+    def reducer_override(self, obj: Any) -> Any:
+        """How an object of a class of ours is copied: most of them as they are."""
+        if isinstance(obj, Trace):
+            return _trace, ()
+        number = _NUMBERS.get(id(obj))
+        return NotImplemented if number is None else (_shared, (number,))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -35,8 +46,11 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(data))
         self._trace = trace
 
-    def persistent_load(self, pid: Any) -> Any:
-        return self._trace if pid == _TRACE else _SHARED[pid]
+    def find_class(self, module: str, name: str) -> Any:
+        """What a copy refers to by name; the trace is the new one."""
+        if name == _trace.__name__ and module == __name__:
+            return lambda: self._trace
+        return super().find_class(module, name)
 
 
 def copied(machine: Machine) -> bytes:

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from impl.defects import Defect
-from proofs import bits, contracts, crosscheck, induction
+from proofs import bits, contracts, crosscheck, induction, machine_tasks
 from proofs.explorer import Exploration, Limit, explore
+from proofs.machine_tasks import SENTENCES as WHOLE_LAWS
 from proofs.options import BadOptionError, Options
 from proofs.override import SENTENCES as OVERRIDES
 from proofs.override import override_task
 from proofs.result import LAWS, Result, Task
 from proofs.scopes import SCOPES
 from proofs.verdict import Verdict
-from proofs.whole_laws import SENTENCES as WHOLE_LAWS
-from proofs.whole_stateful import stateful_task
 from spec import dossier
 from spec.columns import compile as compile_columns
 from spec.records import Model
@@ -45,7 +44,7 @@ def tasks(options: Options) -> tuple[Task, ...]:
         *bits.tasks(),
         *contracts.tasks(),
         *_implementations(vectors.build(_switches(options)), options),
-        *stateful_task(options.seed, _switches(options), sources("spec", "impl", "proofs")),
+        *machine_tasks.tasks(options.seed, _switches(options), sources("spec", "impl", "proofs")),
         override_task(options.seed, sources("impl", "proofs")),
         *(task for model in models if options.crosscheck for task in crosscheck.tasks(model)),
     )
@@ -59,7 +58,7 @@ def _models(options: Options) -> tuple[Model, ...]:
 def sentences(options: Options) -> Mapping[str, str]:
     """What each invariant's id means; a theorem's sentence where there is no invariant."""
     models = _models(options)
-    known = WHOLE_LAWS | OVERRIDES | bits.SENTENCES
+    known = {**WHOLE_LAWS, **OVERRIDES, **bits.SENTENCES}
     known |= {t.id: t.sentence for model in models for t in model.theorems}
     known |= {i.id: i.sentence for model in models for i in model.invariants}
     known |= {contracts.SUBJECT: contracts.SENTENCE, **dossier.LAWS}

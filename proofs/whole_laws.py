@@ -23,33 +23,11 @@ from impl.machine import Machine
 from impl.trace import Event
 from proofs.driven import Operation
 from proofs.hierarchy_layer import levels
+from proofs.machine_tasks import SENTENCES
 from proofs.monitor import Finding
 from proofs.state_laws import broken_laws
 
-__all__ = ["SENTENCES", "Laws"]
-
-SENTENCES: Final = {
-    "GEN-5": "A number is marked as taken exactly if an irq has it.",
-    "DOM-2": "All levels of an irq share its number and its common data.",
-    "MSI-1": "A domain has every operation that an allocation calls.",
-    "MSI-10": "Of an allocation by the MSI core a driver sees no error of the domains below.",
-    "PCI-5": "Each repeated attempt asks for fewer vectors, so that there are few.",
-    "INIT-1": "A platform's own PCI/MSI domain is the one that is created.",
-    "INIT-2": "No PCI device is added before the default PCI/MSI domain is final.",
-    "X-1": "Vectors are available, held back for managed irqs, or owned, and none is lost.",
-    "X-2": "A reserved irq is activated exactly if a CPU has a vector left.",
-    "X-3": "No two started irqs send the same message.",
-    "X-4": "An operation that fails leaves everything as it was.",
-    "X-6": "A message is composed at one level of an irq, the outermost that can.",
-    "APIC-3": "Behind remapping the remapping chip composes the message.",
-    "MSI-2": "The hwirq that get_hwirq answers is the one that msi_init stores.",
-    "PCI-4": "Entries of different devices have different hwirqs.",
-    "PCI-fallbacks": "The arch fallbacks serve a device without a domain where they are selected.",
-    "UV-3": "The register of a UV irq that is not activated is masked.",
-    "GEN-freed": "An irq that is freed is not activated.",
-    "VEC-affinity": "A vector is taken outside of the affinity only if no CPU of it has one left.",
-}
-"""What each law says, by its id."""
+__all__ = ["Laws"]
 
 
 class Laws:

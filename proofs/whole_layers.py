@@ -19,7 +19,7 @@ from proofs.whole_machine import WholeMachine
 from spec.records import Model
 from spec.scope import Scope
 
-__all__ = ["LAYERS", "binding_of", "scope_of"]
+__all__ = ["binding_of", "scope_of"]
 
 Rigid = Mapping[str, Mapping[tuple[int, ...], Any]]
 
@@ -52,9 +52,6 @@ _RIGID: Final[Mapping[str, Callable[[Machine, Names], Rigid]]] = {
     "routing": routing_rigid,
 }
 """What is constant in a layer beside a machine that has made all its domains."""
-
-LAYERS: Final = tuple(_RIGID)
-"""The layers that are followed on a whole machine, from the inside out."""
 
 
 def binding_of(kind: WholeMachine, layer: str) -> Binding:

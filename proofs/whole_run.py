@@ -20,10 +20,11 @@ from proofs.driven import Operation
 from proofs.judge import Judge
 from proofs.layers import Names
 from proofs.machine_copy import copied, revived
+from proofs.machine_tasks import LAYERS, SENTENCES
 from proofs.monitor import Broken, Finding, HazardEntered, Monitor
 from proofs.monitored import COMPARED
-from proofs.whole_laws import SENTENCES, Laws
-from proofs.whole_layers import LAYERS, binding_of, scope_of
+from proofs.whole_laws import Laws
+from proofs.whole_layers import binding_of, scope_of
 from proofs.whole_ledger import PER_IRQ, apart, ledger, residue
 from proofs.whole_machine import WholeMachine
 from proofs.whole_operations import OPERATIONS

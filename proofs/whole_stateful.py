@@ -9,44 +9,25 @@ machine must be what it was after boot (VEC-18, DOM-8). See `proofs.stateful` fo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from hashlib import sha256
 from typing import Final
 
 import hypothesis
 
 from impl.defects import Defect
 from proofs.counterexample import Counterexample
+from proofs.machine_tasks import STATEFUL, subjects
 from proofs.monitor import Broken
-from proofs.result import LAWS, Result, Task
+from proofs.result import Result
 from proofs.stateful import STEPS, Session, drive
 from proofs.verdict import Verdict
-from proofs.whole_laws import SENTENCES
-from proofs.whole_layers import LAYERS
 from proofs.whole_machine import MACHINES, WholeMachine
 from proofs.whole_run import WholeRun
-from spec.stack import MODELS
 
-__all__ = ["STATEFUL", "run", "stateful_task"]
-
-STATEFUL: Final = "stateful machine"
-"""The name of the task, and of what it does."""
+__all__ = ["run"]
 
 _PROGRAM: Final = STEPS + 10
 """Operations of a program, with what takes everything away."""
-
-
-def subjects() -> tuple[str, ...]:
-    """The ids that a run answers for: every invariant of a layer, every law."""
-    invariants = (
-        invariant.id
-        for layer in LAYERS
-        for invariant in MODELS[layer].build().invariants
-        if not invariant.ghost
-    )
-    return tuple(dict.fromkeys((*invariants, *SENTENCES, *LAWS)))
 
 
 def run(number: int, steps: int, switches: frozenset[str] = frozenset()) -> tuple[Result, ...]:
@@ -105,23 +86,4 @@ def _results(
             counterexample=found if id == fell else None,
         )
         for id in (ids if not fell or fell in ids else (*ids, fell))
-    )
-
-
-_STEPS: Final = 4_000
-"""Operations that the random programs of a check do."""
-
-
-def stateful_task(number: int, switches: frozenset[str], sources: bytes) -> Iterator[Task]:
-    """The task of a check; `sources` is a digest of all that its answer rests on."""
-    known = {d.value for d in Defect}
-    chosen = switches & known
-    digest = sha256(repr((STATEFUL, number, sorted(chosen))).encode() + sources)
-    yield Task(
-        name=STATEFUL,
-        group="stateful",
-        weight=20.0,
-        key=digest.hexdigest(),
-        run=partial(run, number, _STEPS, chosen),
-        subjects=subjects(),
     )

@@ -19,9 +19,8 @@ from proofs.events import EVENTS
 from proofs.hierarchy_layer import levels
 from proofs.impl_events import IMPL_EVENTS
 from proofs.layers import Naming, ScopeTooSmall
+from proofs.machine_tasks import LAYERS, SENTENCES
 from proofs.monitor import Broken
-from proofs.whole_laws import SENTENCES
-from proofs.whole_layers import LAYERS
 from proofs.whole_machine import HUBS, SMALL
 from proofs.whole_run import WholeRun
 from spec.stack import MODELS

@@ -9,13 +9,14 @@ import pytest
 from impl.defects import Defect
 from proofs.counterexample import Step
 from proofs.driven import Operation
+from proofs.machine_tasks import subjects, tasks
 from proofs.monitor import Broken, HazardEntered
 from proofs.stateful import Session, drive
 from proofs.verdict import Verdict
 from proofs.whole_machine import HUBS, MACHINES, SMALL, WholeMachine
 from proofs.whole_operations import OPERATIONS
 from proofs.whole_run import WholeRun
-from proofs.whole_stateful import run, stateful_task, subjects
+from proofs.whole_stateful import run
 
 
 def test_every_operation_is_performed_and_nothing_is_refuted() -> None:
@@ -77,10 +78,10 @@ def _outcome(kind: WholeMachine, steps: Sequence[Step]) -> str:
 
 
 def test_one_task_answers_for_every_law_and_layer() -> None:
-    (task,) = stateful_task(1, frozenset({"N1", "H2"}), b"sources")
+    (task,) = tasks(1, frozenset({"N1", "H2"}), b"sources")
     assert task.subjects == subjects()
     assert {"X-1", "X-4", "DOM-3", "MSI-8", "PCI-6", "VEC-9", "VEC-18"} <= set(task.subjects)
-    (other,) = stateful_task(1, frozenset({"H2"}), b"sources")
+    (other,) = tasks(1, frozenset({"H2"}), b"sources")
     assert task.key != other.key
 
 
