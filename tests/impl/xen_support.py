@@ -173,13 +173,20 @@ REFUSALS: dict[str, tuple[Answer, ...]] = {
 """What may be said to a request instead of serving it."""
 
 
-def every_script(play: Callable[[Script], None], length: int) -> Iterator[Script]:
-    """Play all answers to the first `length` requests: each script, after it was played."""
+def every_script(
+    play: Callable[[Script], None], length: int, *, refusals: int | None = None
+) -> Iterator[Script]:
+    """Play all answers to the first `length` requests: each script, after it was played.
+
+    At most `refusals` requests, if given, are not served.
+    """
     todo: list[tuple[Answer, ...]] = [()]
     while todo:
         script = Script(todo.pop())
         play(script)
         yield script
+        if sum(answer != Answer() for answer in script.answers) == refusals:
+            continue
         for nr in range(len(script.answers), min(len(script.asked), length)):
             served = script.answers + (Answer(),) * (nr - len(script.answers))
             todo += [(*served, refusal) for refusal in REFUSALS[script.asked[nr].op]]

@@ -117,11 +117,15 @@ def _enable_dynirq(xen: XenEvents, irqd: IrqData) -> None:
 
 
 def _eoi_pirq(xen: XenEvents, irqd: IrqData) -> None:
-    """Move if a move waits, forget the event, and end the interrupt if Xen wants to know."""
+    """Move if a move waits, forget the event, and end the interrupt if Xen wants to know.
+
+    At a start, that of a disabled interrupt included, this forgets what was signalled before.
+    """
     info = _pirq_info(xen, irqd)
+    if not info.evtchn:
+        return
     irq_move_irq(irqd)
-    if info.evtchn:
-        xen.hypervisor.ports[info.evtchn].pending = False
+    xen.hypervisor.ports[info.evtchn].pending = False
     if info.flags & PIRQ_NEEDS_EOI and xen.hypervisor.physdev_eoi(info.pirq):
         xen.kernel.warn()
 
