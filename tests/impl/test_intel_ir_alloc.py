@@ -12,7 +12,10 @@ from impl.arch.x86.irq_alloc_info import (
     IrqAllocInfo,
 )
 from impl.defects import Defect
-from impl.drivers.iommu.intel_domain import intel_irq_remapping_alloc
+from impl.drivers.iommu.intel_domain import (
+    intel_irq_remapping_alloc,
+    intel_irq_remapping_free,
+)
 from impl.drivers.iommu.intel_irte import INTR_REMAP_TABLE_ENTRIES, decode_ir_msi_msg
 from impl.drivers.iommu.intel_table import (
     IntelCaps,
@@ -445,4 +448,14 @@ def test_everything_allocated_comes_back() -> None:
     devs = [m.with_msi(n) for n in (1, 2, 8, 32)]
     for dev in devs[::-1]:
         pci_disable_msi(dev)
+    assert m.ir_footprint() == before
+
+
+def test_freeing_what_has_no_level_there_does_nothing() -> None:
+    m = IntelMachine()
+    dev = m.with_msi(2)
+    domain = m.iommu.ir_domain
+    assert domain is not None
+    before = m.ir_footprint()
+    intel_irq_remapping_free(domain, dev.irq + 2, 1)
     assert m.ir_footprint() == before

@@ -124,6 +124,16 @@ def test_an_unknown_unit_may_be_removed() -> None:
     only_the_first(m)
 
 
+def test_the_way_back_ends_at_a_unit_that_nobody_knows() -> None:
+    """What was stopped before the busy one stays so if the unknown one comes first."""
+    busy = unit(0x3000, endpoint(0, (4, 0)))
+    m = hotplugged(NEW, busy)
+    m.device(devfn=4 << 3)
+    unknown = unit(0x5000)
+    assert dmar_hotplug_remove(m.ir, [unknown, NEW, busy]) == -errno.EBUSY
+    assert not m.unit_at(NEW.address).ires and m.unit_at(0x3000).ires
+
+
 @pytest.mark.parametrize("address", [0, (1 << 64) - 1])
 def test_a_unit_without_registers_is_refused(address: int) -> None:
     m = IntelMachine()

@@ -19,6 +19,7 @@ from impl.drivers.iommu.irq_remapping import (
     irq_remap_enable_fault_handling,
     irq_remapping_cap,
     irq_remapping_disable,
+    irq_remapping_enable,
     irq_remapping_prepare,
     irq_remapping_reenable,
 )
@@ -233,6 +234,13 @@ def test_suspend_and_resume_keep_the_table() -> None:
     assert all(each.ires and each.eime for each in m.dmar.iommus)
     assert m.ir.ops.capability >> POSTING & 1
     assert m.ir_footprint() == before and m.entry(dev.irq).present
+
+
+def test_enabling_without_a_unit_fails() -> None:
+    m = IntelMachine(enable=False)
+    m.dmar.drhd_units.clear()
+    assert irq_remapping_enable(m.r) == -1
+    assert m.r.remap_ops is m.ir.ops and not m.r.irq_remapping_enabled
 
 
 def test_resume_without_a_unit_fails() -> None:

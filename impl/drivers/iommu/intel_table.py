@@ -35,7 +35,6 @@ __all__ = [
     "modify_irte",
     "qi_flush_iec",
     "qi_global_iec",
-    "read_irte",
 ]
 
 _NO_ENTRY = (0, 0)
@@ -267,12 +266,7 @@ def clear_entries(irq_iommu: Irq2Iommu) -> int:
 
 
 def qi_flush_iec(iommu: IntelIommu, index: int, mask: int) -> int:
-    """Drop 2**`mask` entries from the hardware's cache; 0 or the queue's error.
-
-    Without a queue nothing is dropped.
-    """
-    if not iommu.qi:
-        return 0
+    """Drop 2**`mask` entries from the hardware's cache; 0 or the queue's error."""
     ret = iommu.invalidation_error
     if ret == 0:
         for slot in range(index, index + (1 << mask)):
@@ -289,11 +283,6 @@ def qi_global_iec(iommu: IntelIommu) -> None:
     if ret == 0:
         iommu.iec.clear()
     iommu.trace("qi_global_iec", ret=ret)
-
-
-def read_irte(iommu: IntelIommu, slot: int) -> Irte:
-    """The entry in the unit's table."""
-    return unpack_irte(*iommu.table.base.get(slot, _NO_ENTRY))
 
 
 def _store(iommu: IntelIommu, slot: int, words: tuple[int, int], how: str) -> None:

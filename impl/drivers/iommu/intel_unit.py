@@ -88,8 +88,6 @@ def iommu_enable_irq_remapping(iommu: IntelIommu) -> None:
 
 def iommu_disable_irq_remapping(iommu: IntelIommu) -> None:
     """Switch the unit off, if it remaps."""
-    if not iommu.caps.ir:
-        return
     qi_global_iec(iommu)
     if iommu.ires:
         iommu.ires = False
