@@ -92,6 +92,7 @@ class Machine(PlatformMachine):
             self.xen = XenMachine(self.x86, self.pci, description.xen, legacy, pic=pic)
         routes = message_routes(self.vectors, self.remapping)
         self.signals = Signals(self.io_apics, self.uv_hubs, routes)
+        self.posted_irqs = set()
         self.vmds = {}
         self.hv_buses = {}
         self.ims_drivers = {}

@@ -8,17 +8,21 @@ from impl.arch.x86.dmar import DmarUnit
 from impl.arch.x86.irq_vectors import ApicMode
 from impl.arch.x86.x86_init import X86Platform
 from impl.description import MachineDescription
-from impl.drivers.iommu.amd_devices import amd_iommu_init
+from impl.drivers.iommu.amd_affinity import AmdIommuPiData
+from impl.drivers.iommu.amd_devices import amd_iommu_init, amd_iommu_set_use_vapic
 from impl.drivers.iommu.amd_init import amd_iommus
 from impl.drivers.iommu.amd_irte import AmdGuestIr
 from impl.drivers.iommu.dmar import Dmar
 from impl.drivers.iommu.hyperv import HypervIommu
+from impl.drivers.iommu.intel_affinity import VcpuData
 from impl.drivers.iommu.intel_devices import dmar_register_bus_notifier, ir_dev_scope_init
 from impl.drivers.iommu.intel_setup import intel_irq_remapping
 from impl.drivers.iommu.irq_remapping import (
+    IrqRemapCap,
     IrqRemapMode,
     IrqRemapping,
     irq_remap_enable_fault_handling,
+    irq_remapping_cap,
     irq_remapping_disable,
     irq_remapping_enable,
     irq_remapping_get_irq_domain,
@@ -32,6 +36,9 @@ from impl.firmware_remapping import build_dmar_table, build_ivrs
 __all__ = ["Remapping"]
 
 _FLAT_CPUS = 8
+_FIRST_DESCRIPTOR = 0x1_0000_0000
+_DESCRIPTOR = 64
+_PAGE = 4096
 
 
 class Remapping:
@@ -101,6 +108,24 @@ class Remapping:
         else:
             ir_dev_scope_init(self.intel, devices)
             dmar_register_bus_notifier(self.intel, self.pci)
+
+    def can_post(self) -> bool:
+        """Whether interrupts can go to virtual CPUs."""
+        return irq_remapping_cap(self.core, IrqRemapCap.IRQ_POSTING_CAP)
+
+    def vcpu_info(self, dev: PciDev, vcpu: int, vector: int) -> VcpuData | AmdIommuPiData:
+        """What the driver must know so that interrupts of `dev` go to `vector` of a virtual CPU.
+
+        On AMD the device is the guest's from now on.
+        """
+        if not self.amd.ivrs:
+            return VcpuData(_FIRST_DESCRIPTOR + vcpu * _DESCRIPTOR, vector)
+        amd_iommu_set_use_vapic(self.amd, dev, True)
+        return AmdIommuPiData(True, _FIRST_DESCRIPTOR + vcpu * _PAGE, vector, vcpu + 1)
+
+    def no_vcpu_info(self) -> AmdIommuPiData | None:
+        """What the driver must know to take an interrupt back."""
+        return AmdIommuPiData(False) if self.amd.ivrs else None
 
     def suspend(self) -> None:
         """Switch remapping off, as before a sleep."""

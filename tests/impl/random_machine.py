@@ -72,7 +72,13 @@ def _operations(m: Machine, rng: random.Random) -> Operations:
 
 def _platform_operations(m: Machine, rng: random.Random) -> Operations:
     """Those that make sense on this machine."""
-    operations: Operations = []
+    irq = rng.choice(list(m.irqs.descs) or [0])
+    operations: Operations = [m.sleep]
+    if m.remapping is not None:
+        operations += [
+            partial(m.vcpu_attach, irq, rng.randrange(3), 0x80),
+            partial(m.vcpu_detach, irq),
+        ]
     for name in m.topology.virtfns:
         operations += [
             partial(m.pci_enable_sriov, name, rng.randrange(3)),
