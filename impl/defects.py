@@ -313,6 +313,13 @@ class Defect(enum.Enum):
 
     Off: the pirq is unmapped again."""
 
+    XEN_STALE_PIRQ = "XEN-stale-pirq"
+    """A fully virtualised guest uses the pirq again that the message in a device still names.
+
+    The device model gave it back when MSI was disabled, so it may be another device's by now.
+
+    Off: every setup reserves a pirq."""
+
     XEN_UNMAP = "XEN-unmap"
     """An interrupt whose pirq the hypervisor does not unmap is kept, though nobody knows it again.
 

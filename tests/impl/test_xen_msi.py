@@ -185,6 +185,27 @@ def test_trap_39_sixteen_bits_of_a_pirq_are_kept() -> None:
     assert decode_pirq_msg(*dev.msi_list[0].msg) == 0x1000F
 
 
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize("msix", [False, True])
+def test_xen_stale_pirq_every_setup_reserves_a_pirq_of_its_own(stale: bool, msix: bool) -> None:
+    m = XenMachine(XenKind.HVM_PIRQ, defects={Defect.XEN_STALE_PIRQ} if stale else ())
+    first, second = (m.device(msix=msix, msi=None if msix else MsiCap()) for _ in range(2))
+
+    def enable(dev: PciDev) -> int:
+        if msix:
+            return pci_enable_msix_range(dev, None, 1, 1)
+        return pci_enable_msi_range(dev, 1, 1)
+
+    assert enable(first) == 1
+    pirq = m.info(irqs_of(first)[0]).pirq
+    m.quiesce(first)
+    m.hypervisor.release_pirq(pirq)
+    assert enable(second) == enable(first) == 1
+    pirqs = [m.info(irq).pirq for irq in m.live()]
+    assert pirqs[0] == pirq
+    assert (pirqs[1] == pirq) == stale
+
+
 # The initial domain's requests
 
 

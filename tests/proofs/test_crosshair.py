@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 EXHAUSTED = {
     "compose_ir_ioapic_entry",
     "compose_msi_msg",
+    "compose_pirq_msg",
     "decode_ir_msi_msg",
+    "decode_pirq_msg",
     "ir_hwirq",
     "ir_ioapic_index",
     "irte_apicid",
@@ -58,6 +60,11 @@ FAULTS = {
         "_DEST_ID_SHIFT = 11",
     ),
     "decoded_vector_not_cut_out": ("impl.arch.x86.msidef", "data & _VECTOR_MASK", "data"),
+    "xen_6_pirq_shifted_by_11": (
+        "impl.arch.x86.xen_message",
+        "_DEST_ID_SHIFT = 12",
+        "_DEST_ID_SHIFT = 11",
+    ),
     "area_one_too_short": ("impl.kernel.bitmap", "range(1, count)", "range(1, count - 1)"),
     "int_5_index_shifted_by_6": (
         "impl.drivers.iommu.intel_irte",

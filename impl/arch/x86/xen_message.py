@@ -35,6 +35,11 @@ def compose_pirq_msg(pirq: int) -> tuple[int, int, int]:
 
 
 def decode_pirq_msg(address_lo: int, address_hi: int, data: int) -> int:
-    """The pirq that a message names, -1 if it is an ordinary message."""
+    """The pirq that a message names, -1 if it is an ordinary message.
+
+    pre: 0 <= address_lo <= 0xFFFFFFFF and 0 <= address_hi <= 0xFFFFFFFF and 0 <= data <= 0xFFFF
+    post: (_ == -1) == (data & 0xFF != 0)
+    post: _ == -1 or _ == address_lo >> 12 & 0xFF | address_hi & 0xFFFFFF00
+    """
     pirq, vector = decode_msi_msg(address_lo, address_hi, data, x2apic=True)
     return -1 if vector else pirq

@@ -11,9 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from impl.arch.x86.x86_init import X86Platform
-from impl.arch.x86.xen_message import compose_pirq_msg
+from impl.arch.x86.xen_message import XEN_PIRQ_MSI_DATA, compose_pirq_msg, decode_pirq_msg
 from impl.defects import Defect
-from impl.drivers.pci.msi_access import first_pci_msi_entry, pci_write_msi_msg
+from impl.drivers.pci.msi_access import (
+    first_pci_msi_entry,
+    msi_cap_of,
+    msi_desc_to_pci_dev,
+    msix_cap_of,
+    pci_write_msi_msg,
+)
 from impl.drivers.pci.pci import PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX, Pci, PciDev
 from impl.drivers.xen.events import (
     xen_allocate_pirq_msi,
@@ -145,11 +151,26 @@ def xen_hvm_setup_msi_irqs(p: XenPci, dev: PciDev, nvec: int, type: int) -> int:
 
 
 def _hvm_setup_desc(p: XenPci, desc: MsiDesc) -> int:
-    pirq = xen_allocate_pirq_msi(p.xen)
+    pirq = _stale_pirq(p, desc)
     if pirq < 0:
-        return -errno.ENODEV
-    pci_write_msi_msg(desc, MsiMsg(*compose_pirq_msg(pirq)))
+        pirq = xen_allocate_pirq_msi(p.xen)
+        if pirq < 0:
+            return -errno.ENODEV
+        pci_write_msi_msg(desc, MsiMsg(*compose_pirq_msg(pirq)))
     return min(0, xen_bind_pirq_msi_to_irq(p.xen, desc, pirq, 1, DOMID_SELF))
+
+
+def _stale_pirq(p: XenPci, desc: MsiDesc) -> int:
+    """Under XEN-stale-pirq the pirq that the device's message names, if any irq has it; else -1."""
+    if Defect.XEN_STALE_PIRQ not in p.xen.kernel.defects:
+        return -1
+    dev = msi_desc_to_pci_dev(desc)
+    if desc.msi_attrib.is_msix:
+        msg = msix_cap_of(dev).message(desc.msi_attrib.entry_nr)
+    else:
+        msg = msi_cap_of(dev).message
+    pirq = decode_pirq_msg(*msg) if msg.data == XEN_PIRQ_MSI_DATA else -1
+    return pirq if any(info.pirq == pirq for info in p.xen.xen_irq_list_head) else -1
 
 
 # The initial domain
