@@ -14,7 +14,12 @@ from impl.arch.x86.xen import (
 )
 from impl.arch.x86.xen_x86_msi import x86_msi_controller, xen_x86_msi
 from impl.defects import Defect
-from impl.drivers.pci.msi import pci_free_irq_vectors
+from impl.drivers.pci.capability import MsiCap
+from impl.drivers.pci.msi import (
+    pci_enable_msi_range,
+    pci_enable_msix_range,
+    pci_free_irq_vectors,
+)
 from impl.drivers.pci.pci import PciDev
 from impl.drivers.xen.guest import XenGuest
 from impl.drivers.xen.hypervisor import Answer, Hypervisor, Oracle, Request, serve
@@ -108,6 +113,20 @@ class XenMachine(PciMachine):
             if self.irqs.descs[irq].action:
                 assert self.free_irq(irq) == 0
         pci_free_irq_vectors(dev)
+
+
+def with_msix(m: XenMachine, nvec: int = 3) -> PciDev:
+    """A device whose table has `nvec` entries, all of them in use."""
+    dev = m.device(msix=nvec)
+    assert pci_enable_msix_range(dev, None, nvec, nvec) == nvec
+    return dev
+
+
+def with_block(m: XenMachine, nvec: int = 4) -> PciDev:
+    """A device with a block of `nvec` vectors."""
+    dev = m.device(msi=MsiCap(5))
+    assert pci_enable_msi_range(dev, nvec, nvec) == nvec
+    return dev
 
 
 def irqs_of(dev: PciDev) -> list[int]:
