@@ -2,6 +2,7 @@
 """What drivers do to the message stores and the platform devices of a machine."""
 
 import errno
+from collections.abc import Iterable
 
 from impl.drivers.base.platform_msi import (
     PlatformMsi,
@@ -84,6 +85,11 @@ class StoreMachine(HypervMachine):
         """The irq of message `nr` of a subdevice; -ENODEV, or -EINVAL if it has no such."""
         subdevice = self._subdevice(name, number)
         return -errno.ENODEV if subdevice is None else _nth_irq(subdevice, nr)
+
+    def _in_use(self, names: Iterable[str]) -> bool:
+        """Whether one of the devices has interrupts, or a driver that hands out its store."""
+        devices = list(names)
+        return super()._in_use(devices) or any(name in self.ims_drivers for name in devices)
 
     def _ims_part(self, name: str) -> ImsDescription | None:
         return next((part for part in self.description.ims if part.name == name), None)

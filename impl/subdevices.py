@@ -20,6 +20,7 @@ from impl.kernel.irq.msi import (
     MSI_FLAG_USE_DEF_CHIP_OPS,
     MSI_FLAG_USE_DEF_DOM_OPS,
     MsiDomainInfo,
+    MsiDomainOps,
 )
 from impl.kernel.irq.msi_desc import MsiDesc, irq_data_get_msi_desc
 from impl.platform_parts import ImsDescription
@@ -96,6 +97,7 @@ def create_platform_msi_domain(x86: X86Platform) -> IrqDomain | None:
         return None
     info = MsiDomainInfo(
         flags=MSI_FLAG_USE_DEF_DOM_OPS | MSI_FLAG_USE_DEF_CHIP_OPS,
+        ops=MsiDomainOps(),
         chip=IrqChip(
             "PLATFORM-MSI",
             irq_mask=partial(_set_mask, True),
