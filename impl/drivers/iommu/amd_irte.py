@@ -29,6 +29,7 @@ MAX_IRQS_PER_TABLE = 512
 
 _U24 = 0xFFFFFF
 _U64 = 0xFFFFFFFFFFFFFFFF
+_HIGH_ONES = 0xFFFFFFFF00000000
 
 
 class AmdGuestIr(enum.IntEnum):
@@ -112,7 +113,7 @@ def pack_irte_128(irte: AmdIrte) -> int:
     pre: 0 <= irte.ga_tag <= 0xFFFFFFFF and 0 <= irte.ga_root_ptr < 1 << 40
     post: 0 <= _ < 1 << 128 and _ & 1 == irte.valid and _ >> 7 & 1 == irte.guest_mode
     post: _ >> 64 & 0xFF == irte.vector and _ >> 32 & 0xFFFFFFFF == irte.ga_tag
-    post: unpack_irte_128(_).destination == irte.destination
+    post: (_ >> 8 & 0xFFFFFF | _ >> 120 << 24) == irte.destination
     """
     low = irte.valid | irte.guest_mode << 7 | (irte.destination & _U24) << 8 | irte.ga_tag << 32
     if irte.guest_mode:
@@ -157,8 +158,8 @@ def amd_hwirq(devid: int, i: int) -> int:
     post: 0 <= _ < 1 << 64 and _ & 0xFFFFFFFF == devid << 16 | i
     post: _ >> 32 == (0xFFFFFFFF if devid >> 15 else 0)
     """
-    sign = 1 << 31
-    return (((devid << 16) + i ^ sign) - sign) & _U64
+    number = devid << 16 | i
+    return number | _HIGH_ONES if devid >> 15 else number
 
 
 @dataclass(frozen=True, slots=True)
