@@ -21,28 +21,16 @@ from impl.machine import Machine
 from impl.platform_parts import AmdIommuDescription
 from impl.trace import Trace
 from tests.impl.machine_support import Recorder, described
+from tests.impl.platform_support import ORDERS, PLATFORMS, probing
 
-PLATFORMS = (
-    "bare-metal",
-    "vtd",
-    "amd-vi",
-    "hyperv",
-    "vmd",
-    "device-msi",
-    "xen-dom0",
-    "xen-domu",
-    "xen-hvm",
-    "xen-pvh",
-)
-ORDERS = ("after", "before")
+MACHINES = ("bare-metal", *PLATFORMS)
 
 Boot = tuple[str, str]
-BOOTS: list[Boot] = [(name, order) for name in PLATFORMS for order in ORDERS]
+BOOTS: list[Boot] = [(name, order) for name in MACHINES for order in ORDERS]
 
 
 def described_with(name: str, order: str = "after") -> MachineDescription:
-    description = described(name)
-    return replace(description, remapping=replace(description.remapping, probe=order))
+    return probing(described(name), order)
 
 
 def booted_with(name: str, order: str = "after", *defects: Defect) -> Machine:
@@ -187,7 +175,7 @@ def test_sel_6_a_special_domain_is_never_replaced(name: str, order: str) -> None
     assert stored.keys() == {dev.id for dev in m.pci_devs.values()}
 
 
-@pytest.mark.parametrize("name", PLATFORMS)
+@pytest.mark.parametrize("name", MACHINES)
 def test_sel_4_the_pointer_stays_while_a_device_uses_messages(name: str) -> None:
     recorder = Recorder()
     m = Machine(described_with(name), trace=recorder.trace)
@@ -325,7 +313,7 @@ def test_vmd_8_without_a_token_of_its_own_a_vmd_loses_its_children_to_amd(order:
 # Where the choice leads
 
 
-@pytest.mark.parametrize("name", PLATFORMS)
+@pytest.mark.parametrize("name", MACHINES)
 def test_sel_7_fb_1_the_fallback_is_for_devices_without_a_domain(name: str) -> None:
     m = booted_with(name)
     for dev in list(m.pci_devs):
@@ -343,7 +331,7 @@ def test_sel_7_fb_1_a_device_that_lost_its_domain_falls_back() -> None:
     assert "arch_setup_msi_irqs" in m.pci.warned
 
 
-@pytest.mark.parametrize("name", PLATFORMS)
+@pytest.mark.parametrize("name", MACHINES)
 def test_fb_3_xens_functions_are_for_its_guests(name: str) -> None:
     recorder = Recorder()
     m = Machine(described_with(name), trace=recorder.trace)
@@ -369,7 +357,7 @@ def test_irc_3_nobody_asks_remapping_for_the_domain_of_a_device(name: str, order
 
 
 def test_the_kinds_of_guests_are_all_here() -> None:
-    kinds = {m.xen.kind for m in map(booted_with, PLATFORMS) if m.xen is not None}
+    kinds = {m.xen.kind for m in map(booted_with, MACHINES) if m.xen is not None}
     assert kinds == {XenKind.PV_DOM0, XenKind.PV_DOMU, XenKind.HVM_PIRQ, XenKind.PVH_DOM0}
 
 

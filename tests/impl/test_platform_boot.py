@@ -14,29 +14,14 @@ from impl.kernel.irq.irqdomain import DomainBus
 from impl.machine import Machine
 from impl.platform_parts import XenDescription
 from tests.impl.machine_support import Recorder, described
+from tests.impl.platform_support import ORDERS, PLATFORMS, probing
 
-PLATFORMS = {
-    "vtd": "native",
-    "amd-vi": "native",
-    "hyperv": "hyperv",
-    "vmd": "native",
-    "device-msi": "native",
-    "xen-dom0": "xen",
-    "xen-domu": "xen",
-    "xen-hvm": "xen",
-    "xen-pvh": "xen",
-}
 GUESTS = {
     "xen-dom0": XenKind.PV_DOM0,
     "xen-domu": XenKind.PV_DOMU,
     "xen-hvm": XenKind.HVM_PIRQ,
     "xen-pvh": XenKind.PVH_DOM0,
 }
-ORDERS = ("after", "before")
-
-
-def probing(description: MachineDescription, order: str) -> MachineDescription:
-    return replace(description, remapping=replace(description.remapping, probe=order))
 
 
 def told(description: MachineDescription, *defects: Defect) -> tuple[Machine, Recorder]:
