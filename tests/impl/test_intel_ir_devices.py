@@ -241,12 +241,16 @@ def test_int_15_without_memory_the_device_keeps_its_domain() -> None:
     assert add(m, m.root, 8).msi_domain is of(m, 0x1000)
 
 
-def test_a_removal_without_memory_keeps_the_place() -> None:
+def test_a_removal_needs_no_memory() -> None:
     m = IntelMachine(unit(0x2000, endpoint(0, (3, 0))), CATCH_ALL)
     dev = add(m, m.root, 3 << 3)
     m.fail_next("dmar_alloc_pci_notify_info")
     pci_remove_bus_device(dev)
-    assert m.dmar.drhd_units[0].devices == [dev]
+    assert m.dmar.drhd_units[0].devices == [None]
+    # So there is a place for the next one.
+    assert add(m, m.root, 3 << 3).msi_domain is m.x86.pci_msi_default_domain
+    again = add(m, m.root, 4 << 3)
+    assert again.msi_domain is not None and status(m) == -errno.ENOMEM
 
 
 # Virtual functions: F2

@@ -231,11 +231,12 @@ def dmar_find_matched_drhd_unit(d: Dmar, dev: PciDev) -> DrhdUnit | None:
 def dmar_alloc_pci_notify_info(d: Dmar, dev: PciDev, *, added: bool) -> DmarNotifyInfo | None:
     """What the units need to know of a device that was added, or removed.
 
-    None if no unit could name the device, as its segment has more than 16 bits, and without memory.
+    None if no unit could name the device, as its segment has more than 16 bits, and without memory
+    for its way, which nobody asks for when it goes.
     """
     if dev.segment > _U16_MAX:
         return None
-    if d.kernel.kzalloc_fails("dmar_alloc_pci_notify_info"):
+    if added and d.kernel.kzalloc_fails("dmar_alloc_pci_notify_info"):
         if d.dev_scope_status == 0:
             d.dev_scope_status = -errno.ENOMEM
         return None
