@@ -20,7 +20,6 @@ from impl.device_signals import Signals
 from impl.drivers.base.platform_msi import PlatformMsi
 from impl.drivers.pci.pci import Pci
 from impl.firmware import build_ioapics, build_mp_irqs
-from impl.kernel.irq.irq import IrqDomain
 from impl.machine_remapping import Remapping
 from impl.machine_xen import XenMachine
 from impl.pci_topology import PciTopology
@@ -71,10 +70,19 @@ class Machine(PlatformMachine):
         ioapics = build_ioapics(description.ioapics)
         wiring = build_mp_irqs(description.mp_irqs, ioapics, description.legacy_irqs)
         self.io_apics = IoApics(self.x86, self.pic, ioapics, wiring)
+        self._build_devices()
+        self._build_platform()
+        routes = message_routes(self.vectors, self.remapping)
+        self.signals = Signals(self.io_apics, self.uv_hubs, routes)
+        self._boot()
+
+    def _build_devices(self) -> None:
+        """What is there before anybody looks for it."""
+        description = self.description
         self.pci = Pci(self.domains)
         self.topology = PciTopology(self.pci, description.buses, description.devices)
         self.pci_devs = self.topology.devs
-        self.hpet_domains: dict[int, IrqDomain] = {}
+        self.hpet_domains = {}
         self.hpet_channels = {
             part.id: [hpet.HpetChannel(num) for num in range(part.channels)]
             for part in description.hpets
@@ -82,24 +90,25 @@ class Machine(PlatformMachine):
         self.dmar_units = {part.id: dmar.DmarUnit(part.id, part.node) for part in description.dmars}
         blades = {part.blade: uv.UvBlade(part.pnode, part.node) for part in description.uvs}
         self.uv_hubs = uv.UvHubs(self.x86, blades)
-        self.remapping = (
-            Remapping(self.x86, self.pci, description) if _can_remap(description) else None
-        )
+        self.platform_devices = self._build_platform_devices()
+
+    def _build_platform(self) -> None:
+        """What makes the machine one of its platform; drivers of special devices come later."""
+        description = self.description
+        self.remapping = None
+        if _can_remap(description):
+            self.remapping = Remapping(self.x86, self.pci, description)
         self.xen = None
         if description.xen is not None:
             pic = description.interrupt_mode is ApicIntrMode.PIC
             legacy = description.legacy_irqs
             self.xen = XenMachine(self.x86, self.pci, description.xen, legacy, pic=pic)
-        routes = message_routes(self.vectors, self.remapping)
-        self.signals = Signals(self.io_apics, self.uv_hubs, routes)
         self.posted_irqs = set()
         self.vmds = {}
         self.hv_buses = {}
         self.ims_drivers = {}
         self.platform_msi = PlatformMsi(self.kernel)
         self.platform_domain = None
-        self.platform_devices = self._build_platform_devices()
-        self._boot()
 
     def _build_platform_devices(self) -> dict[str, PlatformDevice]:
         """Platform devices are numbered behind all others."""
