@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from impl.arch.x86.i8259 import LegacyPic
 from impl.arch.x86.io_apic import IoApic, IoApicDomainType, IoApics, ioapic_assert_pin
 from impl.arch.x86.io_apic_domain import mp_irqdomain_create
+from impl.arch.x86.irq_alloc_info import X86_IRQ_ALLOC_TYPE, IrqAllocInfo
 from impl.arch.x86.irq_vectors import ApicMode
 from impl.arch.x86.x86_init import X86Init
 from impl.defects import Defect
@@ -22,12 +23,16 @@ from impl.drivers.iommu.irq_remapping import (
     irq_remapping_get_irq_domain,
     irq_remapping_prepare,
 )
+from impl.drivers.pci.capability import MsiCap
 from impl.drivers.pci.pci import PciDev, pci_signal
-from impl.kernel.irq.irq import IrqData
+from impl.kernel.irq.irq import IrqData, IrqDomain
 from impl.kernel.irq.irqdomain import irq_domain_get_irq_data
+from impl.kernel.irq.irqdomain_hierarchy import irq_domain_alloc_irqs
+from impl.kernel.irq.msi import MsiAttrib
+from impl.kernel.irq.msi_desc import alloc_msi_entry
 from tests.impl.pci_support import PciMachine
 
-__all__ = ["HPET_DEVID", "IOAPIC", "IVRS", "AmdMachine"]
+__all__ = ["HPET_DEVID", "IOAPIC", "IVRS", "AmdMachine", "alloc", "ir_domain", "pci_info"]
 
 IOAPIC = 4
 """The APIC id of the south bridge's IO-APIC."""
@@ -116,3 +121,23 @@ class AmdMachine(PciMachine):
     def deliver_pin(self, a: IoApics, pin: int) -> tuple[int, int] | None:
         entry = ioapic_assert_pin(a, 0, pin)
         return None if entry is None else amd_deliver_pin(self.amd, IOAPIC_SB_DEVID, entry)
+
+
+def ir_domain(m: AmdMachine, unit: int = 0) -> IrqDomain:
+    domain = m.amd.units[unit].ir_domain
+    assert domain is not None
+    return domain
+
+
+def pci_info(m: AmdMachine, nvec: int, *, msix: bool = False) -> IrqAllocInfo:
+    """The argument of an allocation that goes past the MSI domain."""
+    dev = m.device(msi=MsiCap(5))
+    desc = alloc_msi_entry(m.kernel, dev, nvec, None, MsiAttrib(is_msix=msix))
+    assert desc is not None
+    return IrqAllocInfo(
+        type=X86_IRQ_ALLOC_TYPE.PCI_MSIX if msix else X86_IRQ_ALLOC_TYPE.PCI_MSI, desc=desc
+    )
+
+
+def alloc(m: AmdMachine, nvec: int, info: IrqAllocInfo | None) -> int:
+    return irq_domain_alloc_irqs(m.domains, ir_domain(m), -1, nvec, 0, info)
