@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Final
 
-from impl.arch.x86 import irq_alloc_info, msidef
+from impl.arch.x86 import irq_alloc_info, msi, msidef, x86_init
 from impl.drivers.pci import msi_regs
 from impl.kernel.irq import chip
-from proofs import bits_hwirq, bits_message, equivalence
+from proofs import bits_hwirq, bits_message, equivalence, series_facts
 from proofs.obligation import digest, discharge
 from proofs.result import Result, Task
 from spec import hwirq, message, series
@@ -20,6 +20,7 @@ _SOURCES: Final[Mapping[ModuleType, tuple[ModuleType, ...]]] = {
     bits_hwirq: (hwirq, msi_regs),
     bits_message: (message, hwirq, msidef),
     equivalence: (series, irq_alloc_info, chip),
+    series_facts: (irq_alloc_info, msi, x86_init),
 }
 """The modules of obligations, and what their answers rest on."""
 
@@ -35,6 +36,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "PCI-4": "No two interrupts of a PCI/MSI domain have the same hwirq number.",
     "PCI-5": "The retries of a driver's request for vectors come to an end.",
     **equivalence.SENTENCES,
+    **series_facts.SENTENCES,
 }
 
 
