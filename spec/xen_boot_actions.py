@@ -128,7 +128,7 @@ def free_msi_entry(s: State, device: Term, desc: Term) -> None:
         getattr(s, number)[desc] = 0
     with s.when(last):
         s.entries[device] = 0
-        s.xen_phase[device] = XEN_PHASE.IDLE
+    s.xen_phase[device] = ite(last, XEN_PHASE.IDLE, XEN_PHASE.TORN)
 
 
 @xen.action(irq=IRQ)

@@ -122,7 +122,7 @@ def native(s: State) -> Term:
         ~s.restore_hook,
         ~s.ignores_masks,
         forall(IRQ, lambda i: ~has_info(s, i)),
-        forall(DEVICE, lambda v: in_xen_phase(s, v, "IDLE")),
+        forall(DEVICE, lambda v: in_xen_phase(s, v, "IDLE", "TORN")),
     )
     return bypasses(s) | bare
 

@@ -103,7 +103,8 @@ def phases(s: State) -> Term:
             s.asked[v].implies(setup & (s.setup_ops == SETUP_OPS.PCIFRONT)),
             (setup & (s.setup_ops == SETUP_OPS.PCIFRONT)).implies(s.asked[v]),
             s.disabled[v].implies(in_xen_phase(s, v, "TEARDOWN")),
-            in_xen_phase(s, v, "IDLE") | (dispatched(s, v) & has_entries(s, v)),
+            in_xen_phase(s, v, "IDLE") | has_entries(s, v),
+            in_xen_phase(s, v, "IDLE", "TORN") | dispatched(s, v),
             (s.xen_ret[v] > 0).implies(
                 forall(DESC, lambda d: (s.entry_device[d] == v).implies(untouched(s, d)))
             ),
