@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The small machines in which interrupt remapping is explored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spec.scope import Index, Scope, Value
+
+__all__ = ["REMAPPING_SCOPES", "vt_d"]
+
+
+def _blocks(
+    irqs: int, slots: int, counts: tuple[int, ...], places: int
+) -> dict[str, Mapping[Index, Value]]:
+    """The geometry of tables: `counts` are the numbers of interrupts of an allocation, and a block
+    has at most so many places."""
+    handles = range(places)
+    return {
+        "zero": {(): 0},
+        "one": {(): counts.index(1)},
+        "plus": {(x, h): x + h for x in range(slots) for h in handles if x + h < slots},
+        "ahead": {(x, x + h): h for x in range(slots) for h in handles if x + h < slots},
+        "after": {(i, i + h): h for i in range(irqs) for h in handles if i + h < irqs},
+        "below": {(n, h): True for n, count in enumerate(counts) for h in range(count)},
+        "aligned": {
+            (x, n): True
+            for x in range(slots)
+            for n, count in enumerate(counts)
+            if x % (1 << (count - 1).bit_length()) == 0
+        },
+    }
+
+
+def vt_d(
+    kinds: tuple[str, ...],
+    slots: int,
+    *,
+    counts: tuple[int, ...] = (1,),
+    units: int = 1,
+    vectors: int = 1,
+    cpus: int = 1,
+    levels: bool = True,
+    narrow: bool = True,
+    old: frozenset[int] = frozenset(),
+) -> Scope:
+    """Units with tables of so many entries, and an irq of each kind. Without `levels` the irqs have
+    none; without `narrow` no APIC id fits the entries; `old` lists what a crashed kernel left in
+    the first unit."""
+    irqs = range(len(kinds))
+    masks = range((max(counts) - 1).bit_length() + 1)
+    handles = 1 << masks[-1]
+    geometry = _blocks(len(kinds), slots, counts, handles)
+    return Scope(
+        {
+            "Irq": len(kinds),
+            "Cpu": cpus,
+            "Vector": vectors,
+            "Unit": units,
+            "Slot": slots,
+            "Handle": handles,
+            "Count": len(counts),
+            "Mask": len(masks),
+        },
+        {
+            **geometry,
+            "order": {(n,): (count - 1).bit_length() for n, count in enumerate(counts)},
+            "within": {(m, h): True for m in masks for h in range(1 << m)},
+            "single": {(): 0},
+            "multiple": {
+                (x, m): True
+                for x in range(slots)
+                for m in masks
+                if x % (1 << m) == 0 and x + (1 << m) <= slots
+            },
+            "fits": {(u, m): True for u in range(units) for m in masks},
+            "kind": {(i,): kinds[i] for i in irqs},
+            "level": {(i,): levels for i in irqs},
+            "sid_found": {(i,): True for i in irqs},
+            "narrow": {(c,): narrow for c in range(cpus)},
+            "old": {(0, x): True for x in old},
+        },
+    )
+
+
+REMAPPING_SCOPES: Mapping[str, tuple[Scope, ...]] = {
+    # A pin and an HPET; a block that is rounded up; two units; levels that are missing.
+    "intel_ir": (
+        vt_d(("IOAPIC", "HPET"), 2, vectors=2, old=frozenset({0})),
+        vt_d(("PCI_MSI",) * 2, 2, counts=(1, 2)),
+        vt_d(("PCI_MSI",) * 3, 4, counts=(1, 3)),
+        vt_d(("PCI_MSIX",) * 2, 1, units=2),
+        vt_d(("OTHER", "PCI_MSI"), 2, levels=False),
+    ),
+}
+"""By the name of the layer."""
