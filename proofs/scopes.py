@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from proofs.msi_scopes import MSI_SCOPES
 from proofs.platform_scopes import PLATFORM_SCOPES
+from proofs.xen_scopes import XEN_SCOPES
 from spec.scope import Scope
 
 __all__ = ["SCOPES", "domains"]
@@ -49,5 +50,6 @@ SCOPES: Mapping[str, tuple[Scope, ...]] = {
     ),
     **MSI_SCOPES,
     **PLATFORM_SCOPES,
+    **XEN_SCOPES,
 }
 """By the name of the layer; one that is not listed is proved and not explored."""

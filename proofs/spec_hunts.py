@@ -15,6 +15,7 @@ from proofs.explorer import Exploration, Limit, explore
 from proofs.msi_scopes import msi
 from proofs.platform_scopes import io_apic, pci, units, uv
 from proofs.scopes import domains
+from proofs.xen_scopes import guest
 from spec.scope import Scope
 from spec.stack import MODELS
 
@@ -85,6 +86,14 @@ SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "U": _row("U", domains(2, 1, 1), "DOM-5", 3, "hierarchy"),
     "DOM-realloc": _row("DOM-realloc", _LEGACY, "DOM-7", 3, "hierarchy"),
     "DOM-trim": _row("DOM-trim", domains(1, 1, 1), "DOM-7", 2, "hierarchy"),
+    "F13": _row("F13", guest("HVM_PIRQ", 1, 1), "XB-10", 5, "xen"),
+    "F14": _row("F14", guest("HVM_PIRQ", 1, 1), "XB-14", 5, "xen"),
+    "F15": _row("F15", guest("HVM_PIRQ", 1, 1), "XEN-10", 9, "xen"),
+    "F17": _row("F17", guest("PV_DOM0", 1, 1), "XB-10'", 2, "xen"),
+    "R1": _row("R1", guest("PVH_DOM0", 1, 1), "XB-17", 1, "xen"),
+    "XEN-leak": _row("XEN-leak", guest("PV_DOM0", 1, 1), "XEN-leak", 6, "xen"),
+    "XEN-unmap": _row("XEN-unmap", guest("PV_DOM0", 1, 1), "XEN-unmap", 8, "xen"),
+    "DEV-D5": _row("DEV-D5", guest("PV_DOM0", 1, 1), "XB-15", 4, "xen"),
 }
 """For each switch the invariant that the dossier names, and the length of the shortest run. E0 has
 no row: where the matrix has its fix, a double free changes nothing. Nor has H9, which the hunts of

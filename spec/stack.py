@@ -21,6 +21,14 @@ from spec import (
     vector_actions,
     vector_operations,
     vector_theorems,
+    xen_actions,
+    xen_boot_actions,
+    xen_bypass,
+    xen_invariants,
+    xen_lemmas,
+    xen_operations,
+    xen_teardown_actions,
+    xen_theorems,
 )
 from spec.devices import devices
 from spec.hierarchy import hierarchy
@@ -31,6 +39,7 @@ from spec.routing import routing
 from spec.uv import uv
 from spec.vectors import vectors
 from spec.whole import stack
+from spec.xen import xen
 
 __all__ = ["MODELS", "PARTS", "SWITCHES", "stack", "vectors"]
 
@@ -52,11 +61,19 @@ PARTS = (
     msi_operations,
     pci_msi_operations,
     msi_theorems,
+    xen_boot_actions,
+    xen_actions,
+    xen_teardown_actions,
+    xen_invariants,
+    xen_bypass,
+    xen_lemmas,
+    xen_operations,
+    xen_theorems,
 )
 """The modules that declare what can happen; importing them completes the layers."""
 
 MODELS: Mapping[str, Layer] = {
-    layer.name: layer for layer in (vectors, hierarchy, msi, ioapic, devices, uv, routing, stack)
+    layer.name: layer for layer in (vectors, hierarchy, msi, ioapic, devices, uv, routing, xen, stack)
 }
 """Every layer that is checked, by its name: each is proved, and explored in the scopes of
 `proofs.scopes`. The last is all of them together, and what is stated of the whole."""
@@ -93,6 +110,14 @@ SWITCHES: Mapping[str, str] = {
     "IOA-pin": "a pin is added to an ISA irq that is active",
     "U": "two interrupts of a domain have one hwirq",
     "DOM-realloc": "a failed allocation frees a descriptor that was there before",
+    "F13": "the PCI code masks a fully virtualised Xen guest's MSIs, which the hypervisor owns",
+    "F14": "the PCI core asks the MSI domain of a Xen guest for a flag that it does not have",
+    "F15": "the teardown of a Xen guest's MSIs leaves the irq in their descriptors",
+    "F17": "masks are ignored in a Xen guest altogether, not of the devices of its domain alone",
+    "R1": "a Xen guest is asked for the initial domain before its kind, and a PVH guest is asked",
+    "XEN-leak": "an initial domain leaves a pirq mapped that it cannot bind",
+    "XEN-unmap": "an irq whose pirq the hypervisor does not unmap is kept, and forgotten",
+    "DEV-D5": "a domain of device MSI is made where no parent composes messages",
     "DOM-trim": "a chain that fails the check of its chips is dropped, not freed by its domains",
 }
 """The hazards (section 3.9), the defects (sections 2.6, 5.9 and 13) and the assumptions of
