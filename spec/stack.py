@@ -73,7 +73,8 @@ PARTS = (
 """The modules that declare what can happen; importing them completes the layers."""
 
 MODELS: Mapping[str, Layer] = {
-    layer.name: layer for layer in (vectors, hierarchy, msi, ioapic, devices, uv, routing, xen, stack)
+    layer.name: layer
+    for layer in (vectors, hierarchy, msi, ioapic, devices, uv, routing, xen, stack)
 }
 """Every layer that is checked, by its name: each is proved, and explored in the scopes of
 `proofs.scopes`. The last is all of them together, and what is stated of the whole."""

@@ -8,7 +8,7 @@ same as before the series, compares two models of this layer.
 
 from __future__ import annotations
 
-from spec.sorts import IRQ
+from spec.sorts import DOMAIN, IRQ
 from spec.state import State
 from spec.terms import Term, and_, forall, none
 from spec.xen import (
