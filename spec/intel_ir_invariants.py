@@ -18,6 +18,7 @@ from spec.intel_ir import (
     covered,
     due_to,
     empty,
+    flushed,
     in_block,
     intel_ir,
     kept,
@@ -293,13 +294,16 @@ def in_hand(s: State) -> Term:
     return and_(
         resting == (s.busy_unit == none(UNIT)),
         implies(resting, nowhere),
+        implies(flushed(s), (s.flush_index == none(SLOT)) & (s.flush_mask == none(MASK))),
         implies(~resting, there == ~(s.phase == PHASE.LEAVING)),
         implies((s.phase == PHASE.OWED) | (s.phase == PHASE.LEAVING), first == none(IRQ)),
         implies(and_(s.phase == PHASE.FORMING, first == none(IRQ)), bare),
     )
 
 
-@intel_ir.invariant("INT-due", "Only an irq that is in use has something to be stored.")
+@intel_ir.invariant(
+    "INT-due", "Only an irq that is in use has something to be stored.", unless=("INT-vcpu",)
+)
 def owed(s: State) -> Term:
     def used(i: Term) -> Term:
         return attached(s, i) & ~busy_irq(s, i)
