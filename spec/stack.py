@@ -40,6 +40,7 @@ from spec.uv import uv
 from spec.vectors import vectors
 from spec.whole import stack
 from spec.xen import xen
+from spec.xen_whole import guest
 
 __all__ = ["MODELS", "PARTS", "SWITCHES", "stack", "vectors"]
 
@@ -74,10 +75,10 @@ PARTS = (
 
 MODELS: Mapping[str, Layer] = {
     layer.name: layer
-    for layer in (vectors, hierarchy, msi, ioapic, devices, uv, routing, xen, stack)
+    for layer in (vectors, hierarchy, msi, ioapic, devices, uv, routing, xen, stack, guest)
 }
 """Every layer that is checked, by its name: each is proved, and explored in the scopes of
-`proofs.scopes`. The last is all of them together, and what is stated of the whole."""
+`proofs.scopes`. The last two are all of a bare machine together, and all of a Xen guest."""
 
 SWITCHES: Mapping[str, str] = {
     "E0": "a caller frees a bit that is not set",

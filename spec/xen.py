@@ -141,7 +141,9 @@ xen.field("entry_is_msix", DESC, doc="msi_attrib.is_msix")
 xen.field("entry_nvec", DESC, type=Int((IRQ,)), doc="nvec_used")
 xen.field("first_irq", DESC, type=Option(IRQ), doc="msi_desc.irq, if not 0")
 xen.field("tried", DESC, doc="map_pirq with the segment was not understood")
-xen.field("hand", DESC, type=Option(PIRQ), doc="the pirq that was got for it and is not bound yet")
+xen.field(
+    "pirq_hand", DESC, type=Option(PIRQ), doc="the pirq that was got for it and is not bound yet"
+)
 xen.field("base", DESC, type=Option(IRQ), doc="the first irq of the block that is made for it")
 xen.field("members", DESC, type=Int((IRQ,)), doc="how many irqs its block has now")
 xen.field("bound", DESC, doc="xen_bind_pirq_msi_to_irq has succeeded")
@@ -250,7 +252,7 @@ def leads(s: State, i: Term) -> Term:
 
 def in_hand(s: State, d: Term) -> Term:
     """The descriptor has a pirq that is not bound."""
-    return ~(s.hand[d] == none(PIRQ))
+    return ~(s.pirq_hand[d] == none(PIRQ))
 
 
 def is_held(s: State, p: Term) -> Term:

@@ -100,7 +100,7 @@ def can_bind(s: State, d: Term) -> Term:
     device = s.entry_device[d]
     own = in_hand(s, d)
     granted = s.asked[device] & (s.backend[device] == BACKEND.ON)
-    hvm = own & (s.message_pirq[d] == s.hand[d])
+    hvm = own & (s.message_pirq[d] == s.pirq_hand[d])
     return ite(
         s.setup_ops == SETUP_OPS.INITDOM, own, ite(s.setup_ops == SETUP_OPS.HVM, hvm, granted)
     )
@@ -129,7 +129,7 @@ def physdev_map_pirq(s: State, desc: Term, segment: Term, ret: Term, pirq: Term)
     with s.when(~segment & ~(ret == EINVAL)):
         _no_segments(s)
     with s.when(served):
-        s.hand[desc] = pirq
+        s.pirq_hand[desc] = pirq
         s.holder[pirq] = device
     with s.each(PIRQ, "p", lambda p: served & in_block(s, p, pirq, s.entry_nvec[desc])) as p:
         s.block[p] = pirq
@@ -155,7 +155,7 @@ def physdev_get_free_pirq(s: State, desc: Term, ret: Term, pirq: Term) -> None:
     s.require(implies(served, _own(s, pirq)))
     s.xen_ret[device] = ite(served, 0, ENODEV)
     with s.when(served):
-        s.hand[desc] = pirq
+        s.pirq_hand[desc] = pirq
         s.holder[pirq] = device
         s.block[pirq] = pirq
 
@@ -170,7 +170,7 @@ def _own(s: State, pirq: Term) -> Term:
 def xen_msi_compose_msg(s: State, desc: Term, pirq: Term) -> None:
     """The message that names the pirq is composed and written to the device, before the bind."""
     _step(s, desc)
-    s.require(s.setup_ops == SETUP_OPS.HVM, s.hand[desc] == pirq, s.members[desc] == 0)
+    s.require(s.setup_ops == SETUP_OPS.HVM, s.pirq_hand[desc] == pirq, s.members[desc] == 0)
     s.require(s.message_pirq[desc] == none(PIRQ))
     s.message_pirq[desc] = pirq
     s.writes[desc] += 1
@@ -244,13 +244,13 @@ def xen_irq_info_pirq_setup(s: State, irq: Term, pirq: Term, domid: Term, group:
         return implies(s.offset[i] < s.offset[irq], is_pirq(s, i))
 
     s.require(members_are(s, d, before))
-    s.require(ite(given, _own(s, pirq), ite(group, follows, s.hand[d] == pirq)))
+    s.require(ite(given, _own(s, pirq), ite(group, follows, s.pirq_hand[d] == pirq)))
     s.info[irq] = INFO.PIRQ
     s.info_pirq[irq] = pirq
     s.info_domid[irq] = domid
     s.msi_group[irq] = group
     with s.when(~group):
-        s.hand[d] = None
+        s.pirq_hand[d] = None
     with s.when(given):
         s.holder[pirq] = device
         s.block[pirq] = pirq
@@ -280,8 +280,8 @@ def xen_bind_pirq_msi_to_irq(s: State, desc: Term, ret: Term) -> None:
     kept = s.setup_ops == SETUP_OPS.INITDOM
     lost = failed & in_hand(s, desc) & (~kept if not s.on("XEN-leak") else failed)
     with s.when(lost):
-        s.leak[s.hand[desc]] = LEAK.BIND
-        s.hand[desc] = None
+        s.leak[s.pirq_hand[desc]] = LEAK.BIND
+        s.pirq_hand[desc] = None
     with s.when(failed):
         s.xen_ret[device] = ret
         s.undoing[desc] = False
@@ -290,11 +290,11 @@ def xen_bind_pirq_msi_to_irq(s: State, desc: Term, ret: Term) -> None:
 @xen.action(desc=DESC, ret=INT)
 def xen_undo_map_pirq(s: State, desc: Term, ret: Term) -> None:
     """physdev_unmap_pirq for the pirq that was mapped and could not be bound."""
-    device, pirq = s.entry_device[desc], s.hand[desc]
+    device, pirq = s.entry_device[desc], s.pirq_hand[desc]
     s.require(in_hand(s, desc), s.setup_ops == SETUP_OPS.INITDOM, ret <= 0)
     s.require(in_xen_phase(s, device, "SETUP"), s.xen_ret[device] < 0, s.members[desc] == 0)
     unmap_block(s, pirq, is_unmapped(s, pirq, ret))
-    s.hand[desc] = None
+    s.pirq_hand[desc] = None
 
 
 def is_unmapped(s: State, pirq: Term, ret: Term) -> Term:

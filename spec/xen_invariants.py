@@ -118,7 +118,7 @@ def recorded(s: State, p: Term) -> Term:
 
 def held_in_hand(s: State, p: Term) -> Term:
     """A setup has the pirq in hand."""
-    return exists(DESC, lambda d: s.hand[d] == p)
+    return exists(DESC, lambda d: s.pirq_hand[d] == p)
 
 
 def leaked(s: State, p: Term) -> Term:

@@ -243,10 +243,10 @@ def keeps(s: State, i: Term) -> Term:
 @xen.invariant("XEN-hand", "A pirq in hand is held for the device, by one descriptor alone.")
 def hands(s: State) -> Term:
     def own(d: Term, e: Term) -> Term:
-        return (in_hand(s, d) & (s.hand[d] == s.hand[e])).implies(d == e)
+        return (in_hand(s, d) & (s.pirq_hand[d] == s.pirq_hand[e])).implies(d == e)
 
     def held(d: Term) -> Term:
-        p = s.hand[d]
+        p = s.pirq_hand[d]
         right = and_(s.holder[p] == s.entry_device[d], s.block[p] == p, ~leaked(s, p))
         mine = or_(s.setup_ops == SETUP_OPS.INITDOM, s.setup_ops == SETUP_OPS.HVM)
         fresh = forall(IRQ, lambda i: (s.member_of[i] == d).implies(~is_pirq(s, i)))
@@ -256,8 +256,8 @@ def hands(s: State) -> Term:
 
     def room(d: Term, p: Term) -> Term:
         mine = in_hand(s, d) & (s.setup_ops == SETUP_OPS.INITDOM)
-        there = in_block(s, p, s.hand[d], s.entry_nvec[d])
-        return (mine & there).implies(s.block[p] == s.hand[d])
+        there = in_block(s, p, s.pirq_hand[d], s.entry_nvec[d])
+        return (mine & there).implies(s.block[p] == s.pirq_hand[d])
 
     return and_(forall(DESC, DESC, own), forall(DESC, held), forall(DESC, PIRQ, room))
 

@@ -134,7 +134,7 @@ def xen_free_irq(s: State, irq: Term) -> None:
     s.undoing[d] = undo
     s.bound[d] = s.bound[d] & ~(s.members[d] == 1)
     with s.when(and_(undo, is_pirq(s, irq), ~s.msi_group[irq])):
-        s.hand[d] = ite(s.setup_ops == SETUP_OPS.PCIFRONT, none(PIRQ), s.info_pirq[irq])
+        s.pirq_hand[d] = ite(s.setup_ops == SETUP_OPS.PCIFRONT, none(PIRQ), s.info_pirq[irq])
     s.xen_phase[device] = ite(undo, XEN_PHASE.SETUP, XEN_PHASE.TEARDOWN)
     _leave(s, irq)
     _forget(s, irq)
@@ -201,7 +201,7 @@ def release_pirq(s: State, pirq: Term) -> None:
     """The hypervisor frees a reserved pirq of a guest of type HVM, which has disabled the MSI and
     binds no irq to it any more."""
     in_use = exists(IRQ, lambda i: s.info_pirq[i] == pirq)
-    waits = exists(DESC, lambda d: s.hand[d] == pirq)
+    waits = exists(DESC, lambda d: s.pirq_hand[d] == pirq)
     s.require(s.guest == GUEST.HVM_PIRQ, ~in_use & ~waits)
     unmap_block(s, pirq, TRUE)
     s.leak[pirq] = LEAK.NO

@@ -68,7 +68,7 @@ from spec.xen_teardown_actions import (
 
 _OF_IRQS = (
     *("info", "info_pirq", "info_domid", "msi_group", "member_of", "offset", "back", "orphan"),
-    *("first_irq", "base", "members", "bound", "hand", "undoing"),
+    *("first_irq", "base", "members", "bound", "pirq_hand", "undoing"),
 )
 _OF_PIRQS = ("holder", "block", "leak")
 _OF_CHANNELS = ("pirq_started", "evtchn", "evtchn_cpu", "port_irq")
