@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proofs.device_scopes import platform, vmds
 from proofs.explorer import Exploration, Limit, explore
 from proofs.msi_scopes import msi
 from proofs.platform_scopes import io_apic, pci, units, uv
@@ -94,6 +95,15 @@ SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "XEN-leak": _row("XEN-leak", guest("PV_DOM0", 1, 1), "XEN-leak", 6, "xen"),
     "XEN-unmap": _row("XEN-unmap", guest("PV_DOM0", 1, 1), "XEN-unmap", 8, "xen"),
     "DEV-D5": _row("DEV-D5", guest("PV_DOM0", 1, 1), "XB-15", 4, "xen"),
+    "VMD-03": _row("VMD-03", vmds(2, 1), "VMD-5", 3, "vmd"),
+    "VMD-7": _row("VMD-7", vmds(3, 2, told=1), "VMD-7", 5, "vmd"),
+    "PLT-2": _row("PLT-2", platform(1, 2, 2), "PLT-free", 6, "platform_msi"),
+    "PLT-5": _row("PLT-5", platform(1, 2, 2), "PLT-5", 7, "platform_msi"),
+    "PLT-6": _row("PLT-6", platform(1, 1, 1), "PLT-6", 6, "platform_msi"),
+    "PLT-7": _row("PLT-7", platform(1, 1, 1), "PLT-7", 1, "platform_msi"),
+    "PLT-index": _row(
+        "PLT-index", platform(2, 2, 2, most=1, grows=True), "PLT-2", 5, "platform_msi"
+    ),
 }
 """For each switch the invariant that the dossier names, and the length of the shortest run. E0 has
 no row: where the matrix has its fix, a double free changes nothing. Nor has H9, which the hunts of

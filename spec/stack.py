@@ -35,9 +35,11 @@ from spec.hierarchy import hierarchy
 from spec.ioapic import ioapic
 from spec.language import Layer
 from spec.msi import msi
+from spec.platform_msi import platform_msi
 from spec.routing import routing
 from spec.uv import uv
 from spec.vectors import vectors
+from spec.vmd import vmd
 from spec.whole import stack
 from spec.xen import xen
 from spec.xen_whole import guest
@@ -75,7 +77,20 @@ PARTS = (
 
 MODELS: Mapping[str, Layer] = {
     layer.name: layer
-    for layer in (vectors, hierarchy, msi, ioapic, devices, uv, routing, xen, stack, guest)
+    for layer in (
+        vectors,
+        hierarchy,
+        msi,
+        ioapic,
+        devices,
+        uv,
+        routing,
+        xen,
+        vmd,
+        platform_msi,
+        stack,
+        guest,
+    )
 }
 """Every layer that is checked, by its name: each is proved, and explored in the scopes of
 `proofs.scopes`. The last two are all of a bare machine together, and all of a Xen guest."""
@@ -121,6 +136,13 @@ SWITCHES: Mapping[str, str] = {
     "XEN-unmap": "an irq whose pirq the hypervisor does not unmap is kept, and forgotten",
     "DEV-D5": "a domain of device MSI is made where no parent composes messages",
     "DOM-trim": "a chain that fails the check of its chips is dropped, not freed by its domains",
+    "VMD-03": "the domain of a VMD is on top of the VECTOR domain",
+    "VMD-7": "a VMD uses more vectors than a child's message can tell apart",
+    "PLT-2": "a platform domain has no set_desc",
+    "PLT-5": "an allocation that fails in the middle keeps the irqs that it made",
+    "PLT-6": "the private data of a platform device is freed before its irqs",
+    "PLT-7": "the chip of a platform domain has no irq_ack of its own",
+    "PLT-index": "the indices of a device domain grow for ever",
 }
 """The hazards (section 3.9), the defects (sections 2.6, 5.9 and 13) and the assumptions of
 sections 5.9, 9.3 and 11.3 that can be switched on; all are off."""

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The small machines in which VMDs, Hyper-V, platform MSI and device MSI are explored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spec.scope import Scope
+
+__all__ = ["DEVICE_SCOPES", "platform", "vmds"]
+
+
+def vmds(irqs: int, vectors: int, *, vmds: int = 1, told: int | None = None) -> Scope:
+    """VMDs that have so many vectors each at most, of which messages tell the first `told` apart;
+    the number behind those looks like 0."""
+    known = vectors if told is None else told
+    numbers = range(vectors)
+    return Scope(
+        {"Vmd": vmds, "Index": vectors, "Irq": irqs},
+        {
+            "first": {(): 0},
+            "before": {(a, b): True for a in numbers for b in numbers if a < b},
+            "alias": {(k,): k % known for k in numbers},
+            "told": {(k,): True for k in range(known)},
+        },
+    )
+
+
+def platform(
+    devices: int, indices: int, irqs: int, *, most: int | None = None, grows: bool = False
+) -> Scope:
+    """Platform devices, as many devids, and one domain. An index from `most` on does not fit."""
+    limit = indices if most is None else most
+    numbers = range(indices)
+    return Scope(
+        {"Device": devices, "Devid": devices, "Index": indices, "Irq": irqs, "Domain": 1},
+        {
+            "first": {(): 0},
+            "zero": {(): 0},
+            "before": {(a, b): True for a in numbers for b in numbers if a < b},
+            "fits": {(x,): True for x in range(limit)},
+            "rest": {(x,): x - limit for x in numbers if x >= limit},
+            "next": {(d,): d + 1 for d in range(devices - 1)},
+            "grows": {(d,): grows for d in range(devices)},
+        },
+    )
+
+
+DEVICE_SCOPES: Mapping[str, tuple[Scope, ...]] = {
+    # Two lists, of which one is for NVMe; three, so that there is a choice; a list without a name.
+    "vmd": (vmds(4, 2), vmds(5, 3), vmds(3, 2, vmds=2), vmds(3, 2, told=1)),
+    "platform_msi": (platform(2, 2, 2), platform(2, 2, 3, most=1, grows=True)),
+}
+"""By the name of the layer."""
