@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from spec.sorts import IRQ
 from spec.state import State
-from spec.terms import Term, and_, count, forall, ite, none, or_
+from spec.terms import Term, and_, count, exists, forall, ite, none, or_
 from spec.xen import (
     DESC,
     DEVICE,
@@ -65,14 +65,18 @@ def known_domain(s: State) -> Term:
     return forall(DEVICE, law) & made
 
 
-@xen.invariant("XEN-kind", "The descriptors of a device are alike; only MSI-X has several.")
+@xen.invariant("XEN-kind", "The descriptors of a device are alike, only MSI-X has several, and one is first.")
 def alike(s: State) -> Term:
     def law(d: Term, e: Term) -> Term:
         both = (s.entry_device[d] == s.entry_device[e]) & ~(s.entry_device[d] == none(DEVICE))
         order = (s.entry_position[d] == s.entry_position[e]).implies(d == e)
         return both.implies(((s.entry_is_msix[d] & s.entry_is_msix[e]) | (d == e)) & order)
 
-    return forall(DESC, DESC, law)
+    def first(v: Term) -> Term:
+        there = exists(DESC, lambda d: (s.entry_device[d] == v) & (s.entry_position[d] == 0))
+        return (has_entries(s, v) & ~in_xen_phase(s, v, "TORN")).implies(there)
+
+    return forall(DESC, DESC, law) & forall(DEVICE, first)
 
 
 @xen.invariant("XEN-entry", "A descriptor that is in no list is blank.")
@@ -91,7 +95,10 @@ def entry(s: State) -> Term:
         bounds = and_(s.members[d] >= 0, s.members[d] <= s.entry_nvec[d])
         return bounds & ite(device == none(DEVICE), blank, listed)
 
-    return forall(DESC, law) & forall(DEVICE, lambda v: s.entries[v] >= 0)
+    def length(v: Term) -> Term:
+        return (s.entries[v] >= 0) & (has_entries(s, v) | (s.entries[v] == 0))
+
+    return forall(DESC, law) & forall(DEVICE, length)
 
 
 @xen.invariant("XEN-phase", "What is under way at a descriptor fits the phase of its device.")
