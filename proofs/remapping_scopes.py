@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from spec.scope import Index, Scope, Value
 
-__all__ = ["REMAPPING_SCOPES", "vt_d"]
+__all__ = ["REMAPPING_SCOPES", "amd_vi", "vt_d"]
 
 
 def _blocks(
@@ -83,6 +83,53 @@ def vt_d(
     )
 
 
+def amd_vi(
+    kinds: tuple[str, ...],
+    slots: int,
+    *,
+    counts: tuple[int, ...] = (1,),
+    devids: int = 1,
+    hub: int | None = None,
+    tables: int = 1,
+    low: int = 0,
+    near: int | None = None,
+    vectors: int = 1,
+    cpus: int = 1,
+    levels: bool = True,
+    vapic: bool = False,
+) -> Scope:
+    """Requesters with tables of so many entries, and an irq of each kind. With a `hub` all of them
+    show as that one, too. The first `low` entries are for pins, of which there is one; the device
+    table entries of v5.9 announce `near` entries."""
+    irqs = range(len(kinds))
+    places = max(counts)
+    others = {} if hub is None else {(d, hub): True for d in range(devids)}
+    return Scope(
+        {
+            "Irq": len(kinds),
+            "Cpu": cpus,
+            "Vector": vectors,
+            "Devid": devids,
+            "Table": tables,
+            "Slot": slots,
+            "Handle": places,
+            "Count": len(counts),
+        },
+        {
+            **_blocks(len(kinds), slots, counts, places),
+            "has_unit": {(d,): True for d in range(devids)},
+            "shows_as": {(d, d): True for d in range(devids)} | others,
+            "hub": {(d,): d if hub is None else hub for d in range(devids)},
+            "low": {(x,): True for x in range(low)},
+            "far": {} if near is None else {(x,): True for x in range(near, slots)},
+            "kind": {(i,): kinds[i] for i in irqs},
+            "pin": {(i,): 0 for i in irqs if kinds[i] == "IOAPIC"},
+            "level": {(i,): levels for i in irqs},
+            "vapic": {(): vapic},
+        },
+    )
+
+
 REMAPPING_SCOPES: Mapping[str, tuple[Scope, ...]] = {
     # A pin and an HPET; a block that is rounded up; two units; levels that are missing.
     "intel_ir": (
@@ -91,6 +138,15 @@ REMAPPING_SCOPES: Mapping[str, tuple[Scope, ...]] = {
         vt_d(("PCI_MSI",) * 3, 4, counts=(1, 3)),
         vt_d(("PCI_MSIX",) * 2, 1, units=2),
         vt_d(("OTHER", "PCI_MSI"), 2, levels=False),
+    ),
+    # A pin and an HPET; two irqs in a block, or alone, of three entries; neighbours behind a bridge
+    # that share a table; a guest; levels that are missing.
+    "amd_ir": (
+        amd_vi(("IOAPIC", "HPET"), 2, low=1),
+        amd_vi(("PCI_MSI",) * 2, 3, counts=(1, 2)),
+        amd_vi(("PCI_MSIX",), 1, devids=3, hub=2, tables=2),
+        amd_vi(("PCI_MSIX",), 1, vectors=2, cpus=2, vapic=True),
+        amd_vi(("PCI_MSI", "OTHER"), 1, devids=2, tables=2, levels=False),
     ),
 }
 """By the name of the layer."""

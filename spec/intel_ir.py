@@ -18,16 +18,21 @@ from __future__ import annotations
 from spec.devices import UNIT
 from spec.language import Layer
 from spec.matrix import CPU, VECTOR
-from spec.remap_blocks import COUNT, HANDLE, OPTION_HANDLE, SLOT, declare_blocks, inside
+from spec.remap_blocks import (
+    COUNT,
+    HANDLE,
+    KIND,
+    OPTION_HANDLE,
+    SLOT,
+    declare_blocks,
+    inside,
+)
 from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import Enum, Option, Sort, Term, and_, forall, implies, ite, none
 
 MASK = Sort("Mask")
 """Binary logarithms of the sizes of blocks."""
-
-KIND = Enum("Requester", ("IOAPIC", "HPET", "PCI_MSI", "PCI_MSIX", "OTHER"))
-"""What an interrupt is for; OTHER are the types that a unit does not know."""
 
 PHASE = Enum(
     "Phase",

@@ -6,7 +6,6 @@ from __future__ import annotations
 from spec.devices import UNIT
 from spec.intel_ir import (
     DUE,
-    KIND,
     MASK,
     PHASE,
     attached,
@@ -24,7 +23,7 @@ from spec.intel_ir import (
     slot_of,
 )
 from spec.matrix import CPU, VECTOR
-from spec.remap_blocks import COUNT, HANDLE, OPTION_HANDLE, SLOT
+from spec.remap_blocks import COUNT, HANDLE, KIND, OPTION_HANDLE, SLOT
 from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import BOOL, Option, Term, and_, forall, implies, ite, none

@@ -6,7 +6,6 @@ from __future__ import annotations
 from spec.devices import UNIT
 from spec.intel_ir import (
     DUE,
-    KIND,
     MASK,
     PHASE,
     apart,
@@ -31,7 +30,7 @@ from spec.intel_ir import (
     wide,
 )
 from spec.matrix import CPU, VECTOR
-from spec.remap_blocks import COUNT, HANDLE, SLOT
+from spec.remap_blocks import COUNT, HANDLE, KIND, SLOT
 from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import Term, and_, forall, implies, ite, none, or_

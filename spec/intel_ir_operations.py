@@ -8,7 +8,7 @@ an operation that changes nothing.
 from __future__ import annotations
 
 from spec.devices import UNIT
-from spec.intel_ir import DUE, KIND, PHASE, attached, checked, due_to, intel_ir, nobody, slot_of
+from spec.intel_ir import DUE, PHASE, attached, checked, due_to, intel_ir, nobody, slot_of
 from spec.intel_ir_actions import (
     OPTION_VECTOR,
     intel_free_irq_resources,
@@ -32,7 +32,7 @@ from spec.intel_ir_actions import (
     vector_teardown,
 )
 from spec.matrix import CPU, VECTOR
-from spec.remap_blocks import COUNT, HANDLE, SLOT
+from spec.remap_blocks import COUNT, HANDLE, KIND, SLOT
 from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import FALSE, TRUE, Term, exists, ite, none

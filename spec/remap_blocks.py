@@ -11,9 +11,9 @@ from __future__ import annotations
 from spec.language import Layer
 from spec.sorts import IRQ
 from spec.state import State
-from spec.terms import BOOL, Option, Sort, Term, and_, forall, none
+from spec.terms import BOOL, Enum, Option, Sort, Term, and_, forall, none
 
-__all__ = ["COUNT", "HANDLE", "OPTION_HANDLE", "SLOT", "declare_blocks", "inside"]
+__all__ = ["COUNT", "HANDLE", "KIND", "OPTION_HANDLE", "SLOT", "declare_blocks", "inside"]
 
 SLOT = Sort("Slot")
 """The entries of a table, by their index."""
@@ -25,6 +25,9 @@ COUNT = Sort("Count")
 """How many interrupts an allocation is for."""
 
 OPTION_HANDLE = Option(HANDLE)
+
+KIND = Enum("Requester", ("IOAPIC", "HPET", "PCI_MSI", "PCI_MSIX", "OTHER"))
+"""What an interrupt is for; OTHER are the types that no unit knows."""
 
 
 def declare_blocks(layer: Layer) -> None:
