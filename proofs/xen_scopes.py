@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spec.scope import Scope
+from spec.scope import Index, Scope, Value
 
 __all__ = ["XEN_SCOPES", "guest"]
 
@@ -30,7 +30,7 @@ def guest(
     another domain, to which devices are given. A frontend is where it can be."""
     size = irqs if pirqs is None else pirqs
     has_frontend = kind == "PV_DOMU" if frontend is None else frontend
-    every = {(v,): True for v in range(devices)}
+    every: Mapping[Index, Value] = {(v,): True for v in range(devices)}
     return Scope(
         {
             "Cpu": cpus,

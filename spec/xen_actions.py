@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from spec.msi import DESC, DEVICE
 from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import (
@@ -28,8 +29,6 @@ from spec.terms import (
 )
 from spec.xen import (
     BACKEND,
-    DESC,
-    DEVICE,
     DOMID,
     EINVAL,
     ENODEV,

@@ -5,12 +5,11 @@ masks, restoring. Actions that other layers have, too, have their names and para
 from __future__ import annotations
 
 from spec.matrix import CPU
+from spec.msi import DESC, DEVICE
 from spec.sorts import DOMAIN, IRQ
 from spec.state import State
 from spec.terms import BOOL, INT, Option, Term, exists, implies, ite, none
 from spec.xen import (
-    DESC,
-    DEVICE,
     DOMID,
     ENOSYS,
     INFO,

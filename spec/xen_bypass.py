@@ -8,12 +8,11 @@ same as before the series, compares two models of this layer.
 
 from __future__ import annotations
 
+from spec.msi import DESC, DEVICE
 from spec.sorts import DOMAIN, IRQ
 from spec.state import State
 from spec.terms import Term, and_, forall, none
 from spec.xen import (
-    DESC,
-    DEVICE,
     PIRQ,
     SETUP_OPS,
     TEARDOWN_OPS,

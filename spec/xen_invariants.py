@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from spec.matrix import CPU
+from spec.msi import DESC
 from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import Term, and_, count, exists, forall, ite, none, or_, total
 from spec.xen import (
-    DESC,
     DOMID,
     LEAK,
     PIRQ,

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
+from spec.msi import DESC, DEVICE
 from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import Term, and_, count, exists, forall, ite, none, or_
 from spec.xen import (
-    DESC,
-    DEVICE,
     PIRQ,
     PORT,
     SETUP_OPS,
@@ -65,7 +64,9 @@ def known_domain(s: State) -> Term:
     return forall(DEVICE, law) & made
 
 
-@xen.invariant("XEN-kind", "The descriptors of a device are alike, only MSI-X has several, and one is first.")
+@xen.invariant(
+    "XEN-kind", "The descriptors of a device are alike, only MSI-X has several, and one is first."
+)
 def alike(s: State) -> Term:
     def law(d: Term, e: Term) -> Term:
         both = (s.entry_device[d] == s.entry_device[e]) & ~(s.entry_device[d] == none(DEVICE))

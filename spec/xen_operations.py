@@ -8,12 +8,11 @@ between its requests; what the mapping mutex makes one, a bind, is. Blocks are o
 from __future__ import annotations
 
 from spec.matrix import CPU
+from spec.msi import DESC, DEVICE
 from spec.sorts import DOMAIN, IRQ
 from spec.state import State
 from spec.terms import BOOL, FALSE, TRUE, Enum, Option, Term, ite, lift, none
 from spec.xen import (
-    DESC,
-    DEVICE,
     DOMID,
     EINVAL,
     ENOMEM,

@@ -6,6 +6,7 @@ The guest undoes a bind that has failed by the same function that frees an irq.
 
 from __future__ import annotations
 
+from spec.msi import DESC, DEVICE
 from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import (
@@ -21,8 +22,6 @@ from spec.terms import (
 )
 from spec.xen import (
     BACKEND,
-    DESC,
-    DEVICE,
     GUEST,
     INFO,
     LEAK,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from spec.alike import alike
 from spec.matrix import CPU
+from spec.msi import DESC, DEVICE
 from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import (
@@ -25,8 +26,6 @@ from spec.terms import (
     none,
 )
 from spec.xen import (
-    DESC,
-    DEVICE,
     DOMID,
     ENOMEM,
     PIRQ,

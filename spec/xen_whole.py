@@ -28,7 +28,7 @@ from spec import (
 from spec.alike import alike
 from spec.boot import MODE, PLATFORM, STEP, mode_known
 from spec.composition import join
-from spec.msi import in_phase, linked
+from spec.msi import DESC, DEVICE, in_phase, linked
 from spec.records import Action, Indexed, Model
 from spec.routing import BUS, TOKEN, below, has_special
 from spec.sorts import DOMAIN, HWIRQ, IRQ
@@ -51,8 +51,6 @@ from spec.terms import (
 from spec.vector_actions import MASK
 from spec.whole import stack
 from spec.xen import (
-    DESC,
-    DEVICE,
     GUEST,
     PIRQ,
     bypasses,
