@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from impl.defects import Defect
-from proofs import bits, contracts, crosscheck, induction, machine_tasks
+from proofs import bits, contracts, crosscheck, induction, machine_tasks, xen_refinement
 from proofs.explorer import Exploration, Limit, explore
 from proofs.machine_table import layers_of, programs_of
 from proofs.machine_tasks import SENTENCES as WHOLE_LAWS
@@ -57,6 +57,7 @@ def _of_everything(options: Options) -> Iterator[Task]:
     yield from _implementations(vectors.build(_switches(options)), options)
     yield from _whole_machines(options)
     yield override_task(options.seed, sources("impl", "proofs"))
+    yield from xen_refinement.tasks(sources("spec", "impl", "proofs"))
 
 
 def _of_machines(models: tuple[Model, ...], options: Options) -> Iterator[Task]:
@@ -87,7 +88,7 @@ def _models(options: Options) -> tuple[Model, ...]:
 def sentences(options: Options) -> Mapping[str, str]:
     """What each invariant's id means; a theorem's sentence where there is no invariant."""
     models = _models(options)
-    known = {**WHOLE_LAWS, **OVERRIDES, **bits.SENTENCES}
+    known = {**WHOLE_LAWS, **OVERRIDES, **bits.SENTENCES, **xen_refinement.SENTENCES}
     known |= {t.id: t.sentence for model in models for t in model.theorems}
     known |= {i.id: i.sentence for model in models for i in model.invariants}
     known |= {contracts.SUBJECT: contracts.SENTENCE, **dossier.LAWS}
