@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from spec.scope import Scope
 
-__all__ = ["DEVICE_SCOPES", "platform", "vmds"]
+__all__ = ["DEVICE_SCOPES", "array", "images", "platform", "vmds"]
 
 
 def vmds(irqs: int, vectors: int, *, vmds: int = 1, told: int | None = None) -> Scope:
@@ -46,9 +46,48 @@ def platform(
     )
 
 
+def array(
+    devices: int,
+    slots: int,
+    irqs: int,
+    *,
+    messages: int = 1,
+    told: int | None = None,
+) -> Scope:
+    """Subdevices with an array of slots, of whose numbers 16 bits tell the first `told` apart.
+
+    The PCI device may have a domain on top of another, one that lets nobody else use its messages,
+    or one without a parent.
+    """
+    known = slots if told is None else told
+    return Scope(
+        {
+            "Domain": 3,
+            "Device": devices,
+            "Desc": irqs,
+            "Slot": slots,
+            "Irq": irqs,
+            "Message": messages,
+        },
+        {
+            "first": {(): 0},
+            "short": {(k,): k % known for k in range(slots)},
+            "parent": {(0,): 2, (1,): 2},
+            "special": {(1,): True},
+        },
+    )
+
+
+def images(irqs: int, messages: int) -> Scope:
+    """Irqs with messages in system memory, which may have so many."""
+    return Scope({"Irq": irqs, "Message": messages})
+
+
 DEVICE_SCOPES: Mapping[str, tuple[Scope, ...]] = {
     # Two lists, of which one is for NVMe; three, so that there is a choice; a list without a name.
     "vmd": (vmds(4, 2), vmds(5, 3), vmds(3, 2, vmds=2), vmds(3, 2, told=1)),
     "platform_msi": (platform(2, 2, 2), platform(2, 2, 3, most=1, grows=True)),
+    "ims": (array(2, 1, 2), array(1, 2, 2), array(1, 1, 1, messages=2)),
+    "ims_queue": (images(1, 3), images(2, 2)),
 }
 """By the name of the layer."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proofs.device_scopes import platform, vmds
+from proofs.device_scopes import array, images, platform, vmds
 from proofs.explorer import Exploration, Limit, explore
 from proofs.msi_scopes import msi
 from proofs.platform_scopes import io_apic, pci, units, uv
@@ -104,6 +104,15 @@ SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "PLT-index": _row(
         "PLT-index", platform(2, 2, 2, most=1, grows=True), "PLT-2", 5, "platform_msi"
     ),
+    "DEV-D2": _row("DEV-D2", array(1, 2, 1), "IMS-2", 6, "ims"),
+    "DEV-D3": _row("DEV-D3", array(1, 1, 1), "IMS-1", 6, "ims"),
+    "DEV-D6": _row("DEV-D6", array(2, 1, 2), "IMS-1", 7, "ims"),
+    "DEV-D7": _row("DEV-D7", array(1, 1, 1), "IMS-3", 1, "ims"),
+    "DEV-D8": _row("DEV-D8", array(1, 1, 1), "IMS-8", 1, "ims"),
+    "DEV-D9": _row("DEV-D9", array(1, 2, 2, told=1), "IMS-2", 4, "ims"),
+    "DEV-D10": _row("DEV-D10", array(1, 2, 2), "IMS-1", 10, "ims"),
+    "DEV-42": _row("DEV-42", images(1, 2), "IMS-9", 5, "ims_queue"),
+    "DEV-early": _row("DEV-early", images(1, 1), "IMS-9", 2, "ims_queue"),
 }
 """For each switch the invariant that the dossier names, and the length of the shortest run. E0 has
 no row: where the matrix has its fix, a double free changes nothing. Nor has H9, which the hunts of

@@ -32,6 +32,8 @@ from spec import (
 )
 from spec.devices import devices
 from spec.hierarchy import hierarchy
+from spec.ims import ims
+from spec.ims_queue import ims_queue
 from spec.ioapic import ioapic
 from spec.language import Layer
 from spec.msi import msi
@@ -88,6 +90,8 @@ MODELS: Mapping[str, Layer] = {
         xen,
         vmd,
         platform_msi,
+        ims,
+        ims_queue,
         stack,
         guest,
     )
@@ -143,6 +147,15 @@ SWITCHES: Mapping[str, str] = {
     "PLT-6": "the private data of a platform device is freed before its irqs",
     "PLT-7": "the chip of a platform domain has no irq_ack of its own",
     "PLT-index": "the indices of a device domain grow for ever",
+    "DEV-D2": "nobody sets the hwirq of a device MSI",
+    "DEV-D3": "an allocation of device MSI that fails keeps its slots and irqs",
+    "DEV-D6": "two allocations may find the same slot free",
+    "DEV-D7": "a slot that is reset is unmasked, and a fresh one taken as it is",
+    "DEV-D8": "writes to a slot are not flushed",
+    "DEV-D9": "the hwirq of a device MSI has 16 bits",
+    "DEV-D10": "a subdevice with irqs may allocate again",
+    "DEV-42": "an affinity change does not lock the bus of the chip",
+    "DEV-early": "early activation does not lock the bus of the chip",
 }
 """The hazards (section 3.9), the defects (sections 2.6, 5.9 and 13) and the assumptions of
 sections 5.9, 9.3 and 11.3 that can be switched on; all are off."""

@@ -76,6 +76,34 @@ REFUTED_BY = {
     },
     ("platform_msi", "PLT-7"): {("platform_msi_create_irq_domain", "PLT-7")},
     ("platform_msi", "PLT-index"): {("platform_msi_alloc_desc", "PLT-index")},
+    ("ims", "DEV-D2"): {("msi_domain_alloc", "IMS-2")},
+    ("ims", "DEV-D3"): {("free_msi_entry", f"IMS-{n}") for n in (1, 2, 4, 5, 6)},
+    ("ims", "DEV-D5"): {("device_msi_create_irq_domain", "IMS-7")},
+    ("ims", "DEV-D6"): {("ims_array_alloc_slot", "IMS-1"), ("ims_array_alloc_slot", "IMS-5")},
+    ("ims", "DEV-D7"): {
+        (name, id)
+        for name in ("device_msi_create_irq_domain", "ims_array_free_slot")
+        for id in ("IMS-3", "IMS-6")
+    },
+    ("ims", "DEV-D8"): {
+        (name, "IMS-8")
+        for name in (
+            "device_msi_create_irq_domain",
+            "ims_array_free_slot",
+            "irq_domain_activate_irq",
+            "ims_array_write_msi_msg",
+            "ims_array_mask_irq",
+            "ims_array_unmask_irq",
+            "irq_domain_free_irqs",
+        )
+    },
+    ("ims", "DEV-D9"): {("ims_array_alloc_slot", "IMS-2")},
+    ("ims", "DEV-D10"): {("alloc_msi_entry", "IMS-4")},
+    ("ims_queue", "DEV-42"): {("ims_queue_write_msi_msg", "IMS-9")},
+    ("ims_queue", "DEV-early"): {
+        ("irq_domain_activate_irq", "IMS-9"),
+        ("irq_domain_deactivate_irq", "IMS-9"),
+    },
 }
 """What each switch breaks, and at which step; it breaks nothing else."""
 
@@ -111,6 +139,23 @@ BROKEN_IN = {
         "PLT-6": "msi_domain_alloc",
         "PLT-7": "platform_msi_create_irq_domain",
         "PLT-index": "platform_msi_alloc_desc",
+    },
+    "ims": {
+        "IMS-1": "ims_array_alloc_slot",
+        "IMS-2": "msi_domain_alloc",
+        "IMS-3": "ims_array_free_slot",
+        "IMS-4": "free_msi_entry",
+        "IMS-5": "irq_domain_activate_irq",
+        "IMS-6": "ims_array_mask_irq",
+        "IMS-7": "device_msi_create_irq_domain",
+        "IMS-8": "ims_array_mask_irq",
+        "IMS-idle": "alloc_msi_entry",
+    },
+    "ims_queue": {
+        "IMS-9": "ims_queue_sync_unlock",
+        "IMS-10": "apic_ack_irq",
+        "IMS-5": "ims_queue_write_msi_msg",
+        "IMS-6": "ims_queue_unmask_irq",
     },
 }
 """An action in which some small mistake breaks the invariant."""
