@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from spec.scope import Index, Scope, Value
 
-__all__ = ["REMAPPING_SCOPES", "amd_vi", "vt_d"]
+__all__ = ["REMAPPING_SCOPES", "amd_vi", "hyper_v", "remapped", "vt_d"]
 
 
 def _blocks(
@@ -103,7 +103,9 @@ def amd_vi(
     table entries of v5.9 announce `near` entries."""
     irqs = range(len(kinds))
     places = max(counts)
-    others = {} if hub is None else {(d, hub): True for d in range(devids)}
+    shows_as = [(d, d) for d in range(devids)]
+    if hub is not None:
+        shows_as += [(d, hub) for d in range(devids)]
     return Scope(
         {
             "Irq": len(kinds),
@@ -118,7 +120,7 @@ def amd_vi(
         {
             **_blocks(len(kinds), slots, counts, places),
             "has_unit": {(d,): True for d in range(devids)},
-            "shows_as": {(d, d): True for d in range(devids)} | others,
+            "shows_as": dict.fromkeys(shows_as, True),
             "hub": {(d,): d if hub is None else hub for d in range(devids)},
             "low": {(x,): True for x in range(low)},
             "far": {} if near is None else {(x,): True for x in range(near, slots)},
@@ -126,6 +128,58 @@ def amd_vi(
             "pin": {(i,): 0 for i in irqs if kinds[i] == "IOAPIC"},
             "level": {(i,): levels for i in irqs},
             "vapic": {(): vapic},
+        },
+    )
+
+
+def remapped(
+    vendor: str,
+    *,
+    units: int = 1,
+    devices: int = 1,
+    virtual: bool = False,
+    unnamed: bool = False,
+    mismatch: bool = False,
+    uncovered: bool = False,
+) -> Scope:
+    """A machine with the units of a vendor, or of Hyper-V, one IO-APIC and one HPET, and devices on
+    PCI. The last device is a virtual function of the first, if `virtual`; the first one is below a
+    VMD, if `unnamed`. With `mismatch` firmware is wrong about the last one, with `uncovered` it is
+    in no unit.
+
+    The domains are the vector domain, the default one, that of a VMD, and two for each unit."""
+    kinds = (False, True, False) + (False, True) * units
+    last = devices - 1
+    return Scope(
+        {"Device": devices, "Domain": len(kinds), "Unit": units, "Id": 2},
+        {
+            "intel_works": {(): vendor == "INTEL"},
+            "amd_works": {(): vendor == "AMD"},
+            "hyperv_works": {(): vendor == "HYPERV"},
+            "vector_domain": {(): 0},
+            "pci_msi": {(x,): kind for x, kind in enumerate(kinds)},
+            "ioapic_unit": {(0,): units - 1},
+            "hpet_unit": {(1,): 0},
+            "inherits": {(d,): 2 if unnamed and d == 0 else 1 for d in range(devices)},
+            "unit_of": {} if uncovered else {(d,): 0 for d in range(devices)},
+            "physfn": {(last,): 0} if virtual else {},
+            "unnamed": {(0,): unnamed},
+            "mismatch": {(last,): mismatch},
+            "unprobed": {(last,): mismatch},
+            "earlier": {(d, e): True for e in range(devices) for d in range(e)},
+        },
+    )
+
+
+def hyper_v(kinds: tuple[str, ...], cpus: int, vectors: int, *, nameable: int) -> Scope:
+    """A guest with an irq of each kind; route entries can name the first `nameable` CPUs."""
+    irqs = range(len(kinds))
+    return Scope(
+        {"Irq": len(kinds), "Cpu": cpus, "Vector": vectors},
+        {
+            "kind": {(i,): kinds[i] for i in irqs},
+            "level": {(i,): True for i in irqs},
+            "nameable": {(c,): c < nameable for c in range(cpus)},
         },
     )
 
@@ -148,5 +202,14 @@ REMAPPING_SCOPES: Mapping[str, tuple[Scope, ...]] = {
         amd_vi(("PCI_MSIX",), 1, vectors=2, cpus=2, vapic=True),
         amd_vi(("PCI_MSI", "OTHER"), 1, devids=2, tables=2, levels=False),
     ),
+    # A virtual function; a device below a VMD, and one that nobody covers; the other vendors; none.
+    "remapping": (
+        remapped("INTEL", devices=2, virtual=True),
+        remapped("INTEL", devices=2, unnamed=True, uncovered=True),
+        remapped("AMD", devices=2, virtual=True),
+        remapped("HYPERV"),
+        remapped("NONE"),
+    ),
+    "hyperv_ir": (hyper_v(("IOAPIC", "PCI_MSI"), 2, 2, nameable=1),),
 }
 """By the name of the layer."""
