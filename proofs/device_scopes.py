@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from spec.scope import Scope
 
-__all__ = ["DEVICE_SCOPES", "array", "images", "platform", "vmds"]
+__all__ = ["DEVICE_SCOPES", "array", "images", "passed_through", "platform", "vmds"]
 
 
 def vmds(irqs: int, vectors: int, *, vmds: int = 1, told: int | None = None) -> Scope:
@@ -83,11 +83,31 @@ def images(irqs: int, messages: int) -> Scope:
     return Scope({"Irq": irqs, "Message": messages})
 
 
+def passed_through(
+    kinds: tuple[str, ...], *, cpus: int = 1, vectors: int = 1, slots: int = 1, messages: int = 1
+) -> Scope:
+    """A guest of Hyper-V, and an irq of each kind. An IO-APIC can name the first CPU."""
+    return Scope(
+        {
+            "Cpu": cpus,
+            "Vector": vectors,
+            "Irq": len(kinds),
+            "Slot": slots,
+            "Message": messages,
+        },
+        {"kind": {(i,): kind for i, kind in enumerate(kinds)}, "near": {(0,): True}},
+    )
+
+
 DEVICE_SCOPES: Mapping[str, tuple[Scope, ...]] = {
     # Two lists, of which one is for NVMe; three, so that there is a choice; a list without a name.
     "vmd": (vmds(4, 2), vmds(5, 3), vmds(3, 2, vmds=2), vmds(3, 2, told=1)),
     "platform_msi": (platform(2, 2, 2), platform(2, 2, 3, most=1, grows=True)),
     "ims": (array(2, 1, 2), array(1, 2, 2), array(1, 1, 1, messages=2)),
     "ims_queue": (images(1, 3), images(2, 2)),
+    "hyperv": (
+        passed_through(("IOAPIC", "HPET", "PCI"), cpus=2, vectors=2),
+        passed_through(("PCI", "PCI"), slots=2, vectors=2, messages=2),
+    ),
 }
 """By the name of the layer."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proofs.device_scopes import array, images, platform, vmds
+from proofs.device_scopes import array, images, passed_through, platform, vmds
 from proofs.explorer import Exploration, Limit, explore
 from proofs.msi_scopes import msi
 from proofs.platform_scopes import io_apic, pci, units, uv
@@ -104,6 +104,8 @@ SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "PLT-index": _row(
         "PLT-index", platform(2, 2, 2, most=1, grows=True), "PLT-2", 5, "platform_msi"
     ),
+    "HV-send": _row("HV-send", passed_through(("PCI",)), "HVP-1", 4, "hyperv"),
+    "HV-reuse": _row("HV-reuse", passed_through(("PCI",), vectors=2), "HVP-target", 4, "hyperv"),
     "DEV-D2": _row("DEV-D2", array(1, 2, 1), "IMS-2", 6, "ims"),
     "DEV-D3": _row("DEV-D3", array(1, 1, 1), "IMS-1", 6, "ims"),
     "DEV-D6": _row("DEV-D6", array(2, 1, 2), "IMS-1", 7, "ims"),

@@ -32,6 +32,7 @@ from spec import (
 )
 from spec.devices import devices
 from spec.hierarchy import hierarchy
+from spec.hyperv import hyperv
 from spec.ims import ims
 from spec.ims_queue import ims_queue
 from spec.ioapic import ioapic
@@ -90,6 +91,7 @@ MODELS: Mapping[str, Layer] = {
         xen,
         vmd,
         platform_msi,
+        hyperv,
         ims,
         ims_queue,
         stack,
@@ -147,6 +149,8 @@ SWITCHES: Mapping[str, str] = {
     "PLT-6": "the private data of a platform device is freed before its irqs",
     "PLT-7": "the chip of a platform domain has no irq_ack of its own",
     "PLT-index": "the indices of a device domain grow for ever",
+    "HV-send": "what a guest of Hyper-V says to the host is lost",
+    "HV-reuse": "a message of Hyper-V's is used again after a move",
     "DEV-D2": "nobody sets the hwirq of a device MSI",
     "DEV-D3": "an allocation of device MSI that fails keeps its slots and irqs",
     "DEV-D6": "two allocations may find the same slot free",
