@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from impl.arch.x86.vector import ApicChipData
 from impl.arch.x86.xen import XenKind
 from impl.drivers.base.device_msi import device_msi_desc
 from impl.drivers.irqchip.ims_msi import ImsArrayData
@@ -118,9 +119,14 @@ def _amd_domains(machine: Machine) -> Broken:
 
 def _delivery(machine: Machine) -> Broken:
     for irq, desc in machine.irqs.descs.items():
-        irqd, apicd = desc.irq_data, machine.chip_data(irq)
+        apicd = machine.chip_data(irq)
         quiet = irqd.test(IRQD_IRQ_MASKED) or irqd.test(IRQD_SETAFFINITY_PENDING)
-        if apicd is None or not irqd.test(IRQD_IRQ_STARTED) or quiet or desc.depth:
+        if (
+            not isinstance(apicd, ApicChipData)
+            or not irqd.test(IRQD_IRQ_STARTED)
+            or quiet
+            or desc.depth
+        ):
             continue
         if irq not in machine.posted_irqs:
             target = machine.signals.irq(desc)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from impl.platform_parts import (
     VmdDescription,
     XenDescription,
 )
+from impl.trace import Trace
 from proofs.whole_machine import WholeMachine
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "SENSOR",
     "STORE_BEHIND_VTD",
     "TWO_QUEUES",
+    "UNITS_FAIL",
     "VIRTUAL_FUNCTION",
     "VMD",
     "VTD",
@@ -194,6 +197,24 @@ LARGE_TABLE: Final = _machine(
 
 BARE_AMD: Final = _prepared(_AMD, partial(_spoil, _no_level), "irqs that lack a level")
 
+
+class _UnitsFail(Machine):
+    """The units of AMD-Vi are there, and cannot be enabled."""
+
+    def _build_platform(self) -> None:
+        super()._build_platform()
+        if self.remapping is not None:
+            self.remapping.amd.enable_error = -errno.EIO
+
+
+@dataclass(frozen=True)
+class _FailingUnits(WholeMachine):
+    def build(self, trace: Trace | None = None) -> Machine:
+        """The machine, booted; `trace` sees the boot."""
+        return _UnitsFail(self.description, defects=self.defects, trace=trace)
+
+
+UNITS_FAIL: Final = _FailingUnits(_AMD.description, {}, environment="units that cannot be enabled")
 
 # --- Hyper-V --------------------------------------------------------------------------------
 

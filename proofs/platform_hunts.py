@@ -35,7 +35,6 @@ class PlatformHunt:
 
 
 PLATFORM_ELSEWHERE: Final[Mapping[str, str]] = {
-    "F5": "no machine boots with units that are prepared and then fail to be enabled",
     "PLT-index": "only an owner of a device domain can grow its indices, and no machine has one",
 }
 """Defects that no operation on a machine shows, and why."""
@@ -94,6 +93,13 @@ PLATFORM_HUNTS: Final[Mapping[str, PlatformHunt]] = {
         ("alloc_msi", "fail_irq_remapping_alloc"),
         ("AMD-10",),
         2,
+    ),
+    "F5": PlatformHunt(
+        defective(machines.UNITS_FAIL, Defect.F5),
+        _NOTHING,
+        ("IRC-5",),
+        0,
+        note="boot alone puts the domain of the IO-APIC there",
     ),
     # Hyper-V
     "HV-prepare": PlatformHunt(
