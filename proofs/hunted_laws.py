@@ -27,6 +27,7 @@ from impl.kernel.irq.irq import (
     IRQD_IRQ_MASKED,
     IRQD_IRQ_STARTED,
     IRQD_SETAFFINITY_PENDING,
+    IrqDesc,
     MsiMsg,
 )
 from impl.kernel.irq.irqdomain import DomainBus
@@ -120,18 +121,18 @@ def _amd_domains(machine: Machine) -> Broken:
 def _delivery(machine: Machine) -> Broken:
     for irq, desc in machine.irqs.descs.items():
         apicd = machine.chip_data(irq)
-        quiet = irqd.test(IRQD_IRQ_MASKED) or irqd.test(IRQD_SETAFFINITY_PENDING)
-        if (
-            not isinstance(apicd, ApicChipData)
-            or not irqd.test(IRQD_IRQ_STARTED)
-            or quiet
-            or desc.depth
-        ):
+        if not isinstance(apicd, ApicChipData) or irq in machine.posted_irqs or not _loud(desc):
             continue
-        if irq not in machine.posted_irqs:
-            target = machine.signals.irq(desc)
-            if target != (apicd.cpu, apicd.vector):
-                yield f"irq {irq} reaches {_place(target)}, not {_place((apicd.cpu, apicd.vector))}"
+        target, wanted = machine.signals.irq(desc), (apicd.cpu, apicd.vector)
+        if target != wanted:
+            yield f"irq {irq} reaches {_place(target)}, not {_place(wanted)}"
+
+
+def _loud(desc: IrqDesc) -> bool:
+    """The irq is started, and neither masked nor about to move."""
+    quiet = IRQD_IRQ_MASKED | IRQD_SETAFFINITY_PENDING
+    started = desc.irq_data.test(IRQD_IRQ_STARTED)
+    return started and not desc.common.state & quiet and not desc.depth
 
 
 def _place(target: tuple[int, int] | None) -> str:
