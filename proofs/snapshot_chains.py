@@ -8,7 +8,7 @@ from typing import Final
 
 from proofs.snapshot_judge import Judgement
 from proofs.snapshots import Place
-from proofs.snapshots_debugfs import Chain, DebugIrqs, Domain
+from proofs.snapshots_debugfs import Chain, Copy, DebugIrqs, Domain
 from proofs.snapshots_view import View
 
 __all__ = ["ROOT", "judge_chains"]
@@ -64,11 +64,12 @@ def _chain(chain: Chain, debug: DebugIrqs, judgement: Judgement) -> None:
 def _parents(domain: Domain, debug: DebugIrqs, judgement: Judgement) -> None:
     """Domains and the copies in their files agree; the domains of VT-d stand where they must."""
     place = domain.parent_at or domain.place
-    names = [domain.name, *(name for name, _, _ in domain.above)]
-    for (child, name), (_, _, at) in zip(pairwise(names), domain.above, strict=True):
-        parent = debug.domains[child].parent if child in debug.domains else "unknown"
-        sentence = f"the parent of {child} is {parent or 'none'}, not {name}"
-        judgement.check("DOM-1", at, name == parent, sentence)
+    parts: list[Domain | Copy] = [domain, *domain.above]
+    for child, copy in pairwise(parts):
+        known = debug.domains.get(child.name)
+        parent = known.parent if known else ""
+        sentence = f"the parent of {child.name} is {parent or 'none'}, not {copy.name}"
+        judgement.check("DOM-1", copy.place, copy.name == parent, sentence)
     sentence = f"the parent of {domain.name} is {domain.parent}, a domain that is not"
     judgement.check("DOM-1", place, domain.parent in ("", *debug.domains), sentence)
     if domain.name.startswith("INTEL-IR-MSI-") or domain.name.startswith("IR-PCI-MSI"):
@@ -82,11 +83,11 @@ def _parents(domain: Domain, debug: DebugIrqs, judgement: Judgement) -> None:
 
 def _mapcounts(domain: Domain, debug: DebugIrqs, judgement: Judgement) -> None:
     """As many irqs are mapped as have a level in the domain, in its file and in every copy."""
-    own = domain.name, domain.mapped, domain.mapped_at or domain.place
-    for name, mapped, place in (own, *domain.above):
-        levels = sum(chain.level(name) is not None for chain in debug.chains.values())
-        sentence = f"{mapped} irqs are mapped in {name}, but {levels} have a level there"
-        judgement.check("DOM-3", place, mapped == levels, sentence)
+    parts: list[Domain | Copy] = [domain, *domain.above]
+    for part in parts:
+        levels = sum(chain.level(part.name) is not None for chain in debug.chains.values())
+        sentence = f"{part.mapped} irqs are mapped in {part.name}, but {levels} have a level there"
+        judgement.check("DOM-3", part.mapped_at or part.place, part.mapped == levels, sentence)
 
 
 def _numbers(debug: DebugIrqs, judgement: Judgement) -> None:

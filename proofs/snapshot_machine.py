@@ -96,8 +96,7 @@ def judge_same_picture(view: View, judgement: Judgement) -> None:
 
 
 def _device(device: _Device, machine: Machine, judgement: Judgement) -> None:
-    assert machine.xen is not None
-    before = len(machine.xen.hypervisor.pirqs)
+    before = _mapped(machine)
     flag = PCI_IRQ_MSIX if device.kind == "msix" else PCI_IRQ_MSI
     got = machine.pci_alloc_irq_vectors(device.name, device.irqs, device.irqs, flag)
     sentence = (
@@ -106,7 +105,7 @@ def _device(device: _Device, machine: Machine, judgement: Judgement) -> None:
     )
     if not judgement.check("XEN-4", device.place, got == device.irqs, sentence):
         return
-    mapped = len(machine.xen.hypervisor.pirqs) - before
+    mapped = _mapped(machine) - before
     sentence = f"the {got} irqs of {device.name} are {mapped} pirqs in the implementation"
     judgement.check("XEN-4", device.place, mapped == got, sentence)
     for nr in range(got):
@@ -117,13 +116,17 @@ def _device(device: _Device, machine: Machine, judgement: Judgement) -> None:
         judgement.check("XEN-1", device.place, pirq and data.domain is None, sentence)
 
 
+def _mapped(machine: Machine) -> int:
+    return len(machine.xen.hypervisor.pirqs) if machine.xen else 0
+
+
 def _devices(view: View) -> list[_Device]:
     """The devices that have MSIs, in the order of their first irqs."""
     found: dict[str, _Device] = {}
     count = Counter(owner.device for owner in view.msi_irqs.values())
     for _, owner in sorted(view.msi_irqs.items()):
         irqs = count[owner.device]
-        capacity = irqs
+        capacity = 1 << (irqs - 1).bit_length()
         table = (view.msix or {}).get(owner.device)
         if owner.kind == "msix" and table is not None:
             capacity = table.entries

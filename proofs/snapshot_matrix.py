@@ -62,6 +62,8 @@ def _irq(irq: int, level: Level, view: View, judgement: Judgement) -> None:
     own = (vector, target) if vector else (None, None)
     said = ", ".join(f"{v or 'none'} on {'none' if c is None else c}" for v, c in known)
     sentence = f"irq {irq} has vector {vector} on CPU {target}, but by the log {said}"
+    if any(held == vector for held, _ in known):
+        place = level.places.get("Target", place)
     judgement.check("refinement", place, own in known, sentence)
 
 
@@ -76,7 +78,8 @@ def _owners(debug: DebugIrqs, judgement: Judgement) -> dict[Spot, tuple[int, Pla
                 continue
             cpu, place = level.numbers[cpu_name], level.places[vector_name]
             other, there = held.setdefault((vector, cpu), (chain.irq, place))
-            sentence = f"irq {chain.irq} has vector {vector} on CPU {cpu}, which is irq {other}'s at {there}"
+            owner = f"which is irq {other}'s at {there}"
+            sentence = f"irq {chain.irq} has vector {vector} on CPU {cpu}, {owner}"
             judgement.check("VEC-9", place, other == chain.irq, sentence)
     return held
 

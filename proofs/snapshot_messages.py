@@ -127,7 +127,8 @@ def _cpus_of(irq: int, view: View, history: History | None) -> list[tuple[str, s
     chain = view.debug.chains.get(irq) if view.debug else None
     root = chain.level(ROOT) if chain else None
     if chain and root and root.numbers.get("Vector") and "IRQD_ACTIVATED" in chain.flags:
-        found.append(("debugfs", {root.numbers.get("Target", -1)}))
+        at = root.places.get("Target", chain.place)
+        found.append((f"debugfs at {at}", {root.numbers.get("Target", -1)}))
     message = view.message(irq) if irq in view.msi_irqs else None
     if message and history and not message.empty and not is_remappable(message.address_lo):
         dest, vector = _decoded(message)

@@ -9,7 +9,7 @@ from proofs.snapshot_machine import judge_same_picture
 from proofs.snapshot_matrix import judge_matrix
 from proofs.snapshot_messages import judge_affinity, judge_messages
 from proofs.snapshot_remapping import judge_remapping
-from proofs.snapshot_xen import bypasses, judge_log, judge_xen
+from proofs.snapshot_xen import bypasses, is_dom0, judge_log, judge_xen
 from proofs.snapshots import Archive
 from proofs.snapshots_trace import History
 from proofs.snapshots_view import view_of
@@ -28,8 +28,9 @@ def judge(archive: Archive, history: History | None = None) -> Judgement:
         if history is not None and view.moment is None:
             judgement.leave("the log", f"has no marker that ends in 'snap {view.name}'")
         judge_xen(view, judgement)
-        if bypasses(view):
+        if is_dom0(view):
             judge_same_picture(view, judgement)
+        if bypasses(view):
             continue
         judge_chains(view, judgement)
         judge_matrix(view, judgement)
@@ -37,5 +38,5 @@ def judge(archive: Archive, history: History | None = None) -> Judgement:
         judge_messages(view, history, judgement)
         judge_affinity(view, history, judgement)
     if history is not None and any(bypasses(view) for view in views):
-        judge_log(history, judgement)
+        judge_log(history, judgement, dom0=any(is_dom0(view) for view in views))
     return judgement

@@ -2,7 +2,14 @@
 """Snapshots of a kernel: what its files in /proc, /sys and debugfs said at some moments.
 
 An archive, which is a directory or a tar file, holds files NAME.KIND.txt: all files of one NAME are
-one snapshot. KINDS says which there are. Most are what ``grep -rs '' DIR`` prints, `path:line`.
+one snapshot. KINDS says which there are. What is a whole directory is as ``grep -rs '' DIR`` prints
+it, `path:line`. What was read from the devices has lines such as
+
+    0000:00:02.0 msix ctl=8008 bir=0 off=2000 entries=9 base=0x00000000fead0000
+    0000:00:02.0 msix[0] 0xFEE00318 0x00000000 0x00000000 0x00000000
+
+with the message control register and the four words of an entry, and of the configuration space the
+device's name and its bytes in hexadecimal.
 """
 
 from __future__ import annotations
@@ -45,6 +52,8 @@ KINDS: Final[Mapping[str, str]] = {
 
 LARGEST: Final = 64 << 20
 """No file of a snapshot is larger, in bytes."""
+
+_AT_ONCE: Final = 1 << 20
 
 _MEMBER = re.compile(r"(\S+)\.(\w+)\.txt")
 _SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -143,7 +152,7 @@ def open_archive(path: str) -> Archive:
         tables = found.setdefault(match[1], {})
         if match[2] in tables:
             raise SnapshotError(f"{name} is there twice", path)
-        tables[match[2]] = _table(f"{path}/{name}", content)
+        tables[match[2]] = _table(str(Path(path) / name), content)
     if not found:
         raise SnapshotError("holds no snapshot: no file is named like s1.interrupts.txt", path)
     snapshots = tuple(Snapshot(name, found[name]) for name in sorted(found, key=_in_order))
@@ -169,7 +178,10 @@ def _tar(path: str) -> Iterator[tuple[str, bytes]]:
                 stream = tar.extractfile(member) if member.isfile() else None
                 if stream is not None:
                     name = PurePosixPath(member.name).name
-                    yield name, _content(stream, f"{path}/{name}")
+                    yield name, _content(stream, str(Path(path) / name))
+            # Behind the last file stands what tells that nothing is missing.
+            while tar.fileobj is not None and tar.fileobj.read(_AT_ONCE):
+                pass
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
         raise SnapshotError(f"the archive breaks off or is damaged: {error}", path) from error
     except tarfile.TarError as error:

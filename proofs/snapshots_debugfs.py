@@ -11,7 +11,7 @@ from typing import Final
 from proofs.snapshots import Line, Place, SnapshotError, Table
 from proofs.snapshots_proc import cpu_list
 
-__all__ = ["Chain", "DebugIrqs", "Domain", "Level", "MatrixCpu", "debug_irqs"]
+__all__ = ["Chain", "Copy", "DebugIrqs", "Domain", "Level", "MatrixCpu", "debug_irqs"]
 
 _IRQ = re.compile(r"/sys/kernel/debug/irq/irqs/(\d+):(.*)")
 _DOMAIN: Final = "/sys/kernel/debug/irq/domains/"
@@ -79,9 +79,19 @@ class MatrixCpu:
 
 
 @dataclass(slots=True)
+class Copy:
+    """What a domain's file repeats of an ancestor."""
+
+    name: str
+    place: Place
+    mapped: int = -1
+    mapped_at: Place | None = None
+
+
+@dataclass(slots=True)
 class Domain:
-    """A domain's own file. `above` are the copies of its ancestors that it prints, outermost first:
-    name, number of mapped irqs, where each stands."""
+    """A domain's own file. `above` are the copies of its ancestors that it prints, outermost
+    first."""
 
     name: str
     place: Place
@@ -89,7 +99,7 @@ class Domain:
     mapped_at: Place | None = None
     parent: str = ""
     parent_at: Place | None = None
-    above: list[tuple[str, int, Place]] = field(default_factory=list)
+    above: list[Copy] = field(default_factory=list)
     matrix: dict[str, tuple[int, Place]] = field(default_factory=dict)
     cpus: dict[int, MatrixCpu] = field(default_factory=dict)
 
@@ -171,13 +181,12 @@ def _of_domain(domain: Domain, text: str, line: Line) -> None:
     elif pair is None:
         return
     elif pair[1] == "name":
-        domain.above.append((pair[2], -1, line.place))
+        domain.above.append(Copy(pair[2], line.place))
     elif pair[1] == "parent" and not domain.parent:
         domain.parent, domain.parent_at = pair[2], line.place
-    elif pair[1] == "mapped" and domain.above:
-        domain.above[-1] = domain.above[-1][0], _number(pair[2], line), line.place
     elif pair[1] == "mapped":
-        domain.mapped, domain.mapped_at = _number(pair[2], line), line.place
+        latest: Domain | Copy = domain.above[-1] if domain.above else domain
+        latest.mapped, latest.mapped_at = _number(pair[2], line), line.place
     elif pair[1] in _OF_MATRIX:
         domain.matrix[pair[1]] = _number(pair[2], line), line.place
 
@@ -195,6 +204,6 @@ def _unfinished(chains: dict[int, Chain], domains: dict[str, Domain]) -> Iterato
             message = f"irq {chain.irq} has a level without a hwirq"
             yield SnapshotError(message, chain.place.file, chain.place.line)
     for domain in domains.values():
-        if domain.mapped < 0:
+        if domain.mapped < 0 or any(copy.mapped < 0 for copy in domain.above):
             message = f"domain {domain.name} does not say how many irqs are mapped"
             yield SnapshotError(message, domain.place.file, domain.place.line)
