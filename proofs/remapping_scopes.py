@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from spec.scope import Index, Scope, Value
 
-__all__ = ["REMAPPING_SCOPES", "amd_vi", "hyper_v", "remapped", "vt_d"]
+__all__ = ["REMAPPING_SCOPES", "amd_vi", "remapped", "vt_d"]
 
 
 def _blocks(
@@ -171,19 +171,6 @@ def remapped(
     )
 
 
-def hyper_v(kinds: tuple[str, ...], cpus: int, vectors: int, *, nameable: int) -> Scope:
-    """A guest with an irq of each kind; route entries can name the first `nameable` CPUs."""
-    irqs = range(len(kinds))
-    return Scope(
-        {"Irq": len(kinds), "Cpu": cpus, "Vector": vectors},
-        {
-            "kind": {(i,): kinds[i] for i in irqs},
-            "level": {(i,): True for i in irqs},
-            "nameable": {(c,): c < nameable for c in range(cpus)},
-        },
-    )
-
-
 REMAPPING_SCOPES: Mapping[str, tuple[Scope, ...]] = {
     # A pin and an HPET; a block that is rounded up; two units; levels that are missing.
     "intel_ir": (
@@ -210,6 +197,5 @@ REMAPPING_SCOPES: Mapping[str, tuple[Scope, ...]] = {
         remapped("HYPERV"),
         remapped("NONE"),
     ),
-    "hyperv_ir": (hyper_v(("IOAPIC", "PCI_MSI"), 2, 2, nameable=1),),
 }
 """By the name of the layer."""

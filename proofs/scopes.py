@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from proofs.device_scopes import DEVICE_SCOPES
 from proofs.msi_scopes import MSI_SCOPES
 from proofs.platform_scopes import PLATFORM_SCOPES
+from proofs.remapping_scopes import REMAPPING_SCOPES
 from proofs.xen_scopes import XEN_SCOPES
 from spec.scope import Scope
 
@@ -51,6 +52,7 @@ SCOPES: Mapping[str, tuple[Scope, ...]] = {
     ),
     **MSI_SCOPES,
     **PLATFORM_SCOPES,
+    **REMAPPING_SCOPES,
     **DEVICE_SCOPES,
     **XEN_SCOPES,
 }

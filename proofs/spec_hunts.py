@@ -15,6 +15,7 @@ from proofs.device_scopes import array, images, passed_through, platform, vmds
 from proofs.explorer import Exploration, Limit, explore
 from proofs.msi_scopes import msi
 from proofs.platform_scopes import io_apic, pci, units, uv
+from proofs.remapping_scopes import amd_vi, remapped, vt_d
 from proofs.scopes import domains
 from proofs.xen_scopes import guest
 from spec.scope import Scope
@@ -87,6 +88,28 @@ SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "U": _row("U", domains(2, 1, 1), "DOM-5", 3, "hierarchy"),
     "DOM-realloc": _row("DOM-realloc", _LEGACY, "DOM-7", 3, "hierarchy"),
     "DOM-trim": _row("DOM-trim", domains(1, 1, 1), "DOM-7", 2, "hierarchy"),
+    "F5": _row("F5", remapped("AMD"), "IRC-5", 4, "remapping"),
+    "F21": _row("F21", remapped("INTEL"), "INT-14", 1, "remapping"),
+    "IRC-3": _row("IRC-3", remapped("NONE"), "IRC-3", 3, "remapping"),
+    "INT-scan": _row(
+        "INT-scan", remapped("INTEL", devices=2, unnamed=True), "INT-15", 5, "remapping"
+    ),
+    "INT-scope": _row("INT-scope", remapped("INTEL", mismatch=True), "SEL-3", 4, "remapping"),
+    "AMD-probe": _row("AMD-probe", remapped("AMD", mismatch=True), "SEL-3", 4, "remapping"),
+    "INT-10": _row("INT-10", vt_d(("HPET",), 1, levels=False), "INT-10", 2, "intel_ir"),
+    "INT-13": _row("INT-13", vt_d(("HPET",), 1, narrow=False), "INT-13", 3, "intel_ir"),
+    "INT-null": _row("INT-null", vt_d(("HPET",), 1, levels=False), "INT-null", 1, "intel_ir"),
+    "INT-type": _row("INT-type", vt_d(("OTHER",), 1), "INT-type", 1, "intel_ir"),
+    "INT-vcpu": _row("INT-vcpu", vt_d(("PCI_MSIX",), 1), "INT-7", 3, "intel_ir"),
+    "AMD-01": _row("AMD-01", amd_vi(("HPET",), 1, levels=False), "AMD-11", 1, "amd_ir"),
+    "AMD-3": _row("AMD-3", amd_vi(("HPET",), 1, low=1), "AMD-2", 3, "amd_ir"),
+    "AMD-6": _row("AMD-6", amd_vi(("IOAPIC",) * 2, 1, low=1), "AMD-4", 4, "amd_ir"),
+    "AMD-alias": _row(
+        "AMD-alias", amd_vi(("HPET",), 1, devids=3, hub=2, tables=2), "AMD-1", 2, "amd_ir"
+    ),
+    "AMD-copy": _row("AMD-copy", amd_vi(("PCI_MSI",), 2, counts=(1, 2)), "AMD-10", 2, "amd_ir"),
+    "AMD-DTE": _row("AMD-DTE", amd_vi(("HPET",), 1, near=0), "AMD-DTE", 1, "amd_ir"),
+    "AMD-vcpu": _row("AMD-vcpu", amd_vi(("HPET",), 1, vapic=True), "AMD-9", 3, "amd_ir"),
     "F13": _row("F13", guest("HVM_PIRQ", 1, 1), "XB-10", 5, "xen"),
     "F14": _row("F14", guest("HVM_PIRQ", 1, 1), "XB-14", 5, "xen"),
     "F15": _row("F15", guest("HVM_PIRQ", 1, 1), "XEN-10", 9, "xen"),

@@ -4,9 +4,16 @@
 from collections.abc import Mapping
 
 from spec import (
+    amd_ir_actions,
+    amd_ir_invariants,
+    amd_ir_operations,
     hierarchy_actions,
     hierarchy_operations,
     hierarchy_theorems,
+    intel_ir_actions,
+    intel_ir_invariants,
+    intel_ir_operations,
+    intel_ir_theorems,
     ioapic_actions,
     ioapic_operations,
     msi_actions,
@@ -17,6 +24,7 @@ from spec import (
     pci_msi,
     pci_msi_actions,
     pci_msi_operations,
+    remapping_actions,
     routing_theorems,
     vector_actions,
     vector_operations,
@@ -30,15 +38,18 @@ from spec import (
     xen_teardown_actions,
     xen_theorems,
 )
+from spec.amd_ir import amd_ir
 from spec.devices import devices
 from spec.hierarchy import hierarchy
 from spec.hyperv import hyperv
 from spec.ims import ims
 from spec.ims_queue import ims_queue
+from spec.intel_ir import intel_ir
 from spec.ioapic import ioapic
 from spec.language import Layer
 from spec.msi import msi
 from spec.platform_msi import platform_msi
+from spec.remapping import remapping
 from spec.routing import routing
 from spec.uv import uv
 from spec.vectors import vectors
@@ -59,6 +70,14 @@ PARTS = (
     ioapic_actions,
     ioapic_operations,
     routing_theorems,
+    remapping_actions,
+    intel_ir_invariants,
+    intel_ir_actions,
+    intel_ir_operations,
+    intel_ir_theorems,
+    amd_ir_invariants,
+    amd_ir_actions,
+    amd_ir_operations,
     msi_invariants,
     pci_msi,
     msi_actions,
@@ -88,6 +107,9 @@ MODELS: Mapping[str, Layer] = {
         devices,
         uv,
         routing,
+        remapping,
+        intel_ir,
+        amd_ir,
         xen,
         vmd,
         platform_msi,
@@ -132,6 +154,24 @@ SWITCHES: Mapping[str, str] = {
     "INIT-U": "the remapping unit of a device changes while the device is there",
     "IOA-pin": "a pin is added to an ISA irq that is active",
     "U": "two interrupts of a domain have one hwirq",
+    "F5": "the domains of AMD-Vi are parents although nothing is remapped",
+    "F21": "a VT-d unit whose set-up fails late keeps its domains",
+    "IRC-3": "somebody asks the remapping core for the domain of a PCI device",
+    "INT-scan": "the look through the devices ends at the first that no unit could name",
+    "INT-scope": "firmware takes a device for a bridge, or the reverse",
+    "AMD-probe": "AMD-Vi remaps, and does not meet a device",
+    "INT-10": "a block of VT-d entries leaks if its first irq cannot be set up",
+    "INT-13": "a CPU is up whose APIC id VT-d's destinations have no room for",
+    "INT-null": "VT-d looks into the level of an irq that has none",
+    "INT-type": "VT-d finds out late that it does not know the kind of a requester",
+    "INT-vcpu": "a virtual CPU gets an interrupt of VT-d that is not active",
+    "AMD-01": "AMD-Vi looks into the level of an irq that has none",
+    "AMD-3": "an IO-APIC takes entries of an AMD-Vi table that others have",
+    "AMD-6": "two pins have one entry of an AMD-Vi table, or a pin's number is above 31",
+    "AMD-alias": "AMD-Vi gives a device a new table although an alias of it has one",
+    "AMD-copy": "an allocation of AMD-Vi that fails keeps the copies of entries",
+    "AMD-DTE": "AMD-Vi announces 256 of the 512 entries of a table",
+    "AMD-vcpu": "a virtual CPU gets an interrupt of AMD-Vi that was never active",
     "DOM-realloc": "a failed allocation frees a descriptor that was there before",
     "F13": "the PCI code masks a fully virtualised Xen guest's MSIs, which the hypervisor owns",
     "F14": "the PCI core asks the MSI domain of a Xen guest for a flag that it does not have",
