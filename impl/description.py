@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a machine consists of, read from a TOML file; impl/machines has some."""
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +20,35 @@ from impl.description_checks import (
     check_legacy_vectors,
     check_unique,
 )
+from impl.description_devices import (
+    MAX_GSI,
+    MAX_NODE,
+    read_bus,
+    read_device,
+    read_groups,
+    root_buses,
+)
+from impl.description_platform import (
+    read_amd_iommu,
+    read_dmar,
+    read_hyperv_bus,
+    read_ims,
+    read_platform_device,
+    read_remapping,
+    read_vmd,
+    read_xen,
+)
+from impl.description_platform_checks import (
+    check_amd_iommus,
+    check_dmars,
+    check_hyperv_buses,
+    check_ims,
+    check_paravirtualised,
+    check_probe,
+    check_requesters,
+    check_virtual_functions,
+    check_vmds,
+)
 from impl.machine_parts import (
     BusDescription,
     DeviceDescription,
@@ -28,8 +56,17 @@ from impl.machine_parts import (
     HpetDescription,
     IoApicDescription,
     MpIrqDescription,
-    MsiDescription,
     UvDescription,
+)
+from impl.pci_names import read_requester
+from impl.platform_parts import (
+    AmdIommuDescription,
+    HypervBusDescription,
+    ImsDescription,
+    PlatformDeviceDescription,
+    RemappingDescription,
+    VmdDescription,
+    XenDescription,
 )
 from impl.toml_reader import DescriptionError, Entry, read_toml
 
@@ -44,23 +81,16 @@ __all__ = [
 MACHINES = Path(__file__).parent / "machines"
 """Where the descriptions are that come with the project."""
 
-_PLATFORMS = ("native",)
+_PLATFORMS = ("native", "hyperv", "xen")
 _INTERRUPT_MODES = {mode.name.lower().replace("_", "-"): mode for mode in ApicIntrMode}
 _APIC_MODES = {mode.value.replace(" ", "-"): mode for mode in ApicMode}
 _IOAPIC_TYPES = ("legacy", "strict", "dynamic", "invalid")
 _TRIGGERS = ("conforming", "edge", "level")
 _POLARITIES = ("conforming", "high", "low")
-_QUIRKS = ("no_msi", "no_64bit_msi")
 
 _MAX_CPUS = 8192
-_MAX_NODE = 1023
-_MAX_GSI = 0xFFFF
 _FLAT_CPUS = 8
 _PIC_IRQS = 16
-_MSI_VECTORS = (1, 2, 4, 8, 16, 32)
-_MSIX_VECTORS = 2048
-_BUS = re.compile(r"([0-9a-f]{4,8}):([0-9a-f]{2})")
-_FUNCTION = re.compile(r"([0-9a-f]{4,8}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])")
 
 _T = TypeVar("_T")
 
@@ -69,16 +99,17 @@ _T = TypeVar("_T")
 class MachineDescription:
     """A machine.
 
-    `platform` is "native".  `interrupt_mode` is an impl.arch.x86.apic.ApicIntrMode, written
-    "symmetric-io" (the default) and so on.  `legacy_irqs` is the number of irqs of the PIC, 0
-    without one.  `timer` says that boot code uses irq 0 before the IO-APICs are set up.
-    `disable_apic` turns the local APICs off, and leaves the mode "pic" alone.
+    `platform` is "native", "hyperv" or "xen".  `interrupt_mode` is an
+    impl.arch.x86.apic.ApicIntrMode, written "symmetric-io" (the default) and so on.  `legacy_irqs`
+    is the number of irqs of the PIC, 0 without one.  `timer` says that boot code uses irq 0 before
+    the IO-APICs are set up.  `disable_apic` turns the local APICs off, and leaves the mode "pic"
+    alone.
 
     [cpus] has `count`, `apic` ("flat", "physical", "x2apic-cluster"; flat up to eight CPUs,
     physical above them) and the nodes: `nodes`, their number, with equal shares of the CPUs in
     order, or `node_of`, the node of each CPU.  [geometry] is for small machines and has the fields
     of impl.arch.x86.irq_vectors.Geometry and a list `system_vectors`.  The other sections are
-    classes of impl.machine_parts.
+    classes of impl.machine_parts and impl.platform_parts.
     """
 
     name: str
@@ -96,6 +127,13 @@ class MachineDescription:
     hpets: tuple[HpetDescription, ...] = ()
     dmars: tuple[DmarDescription, ...] = ()
     uvs: tuple[UvDescription, ...] = ()
+    remapping: RemappingDescription = field(default_factory=RemappingDescription)
+    amd_iommus: tuple[AmdIommuDescription, ...] = ()
+    vmds: tuple[VmdDescription, ...] = ()
+    hyperv_buses: tuple[HypervBusDescription, ...] = ()
+    xen: XenDescription | None = None
+    ims: tuple[ImsDescription, ...] = ()
+    platform_devices: tuple[PlatformDeviceDescription, ...] = ()
     buses: tuple[BusDescription, ...] = ()
     devices: tuple[DeviceDescription, ...] = ()
 
@@ -117,20 +155,40 @@ def parse_description(text: str, file: str = "<description>") -> MachineDescript
     ioapics = _read_all(top, "ioapic", _read_ioapic)
     mp_irqs = _read_all(top, "mp_irq", _read_mp_irq)
     hpets = _read_all(top, "hpet", _read_hpet)
-    dmars = _read_all(top, "dmar", _read_dmar)
+    dmars = _read_all(top, "dmar", read_dmar)
     uvs = _read_all(top, "uv", _read_uv)
-    buses = _read_all(top, "bus", _read_bus)
-    devices = _read_all(top, "device", _read_device)
-    groups = _read_groups(top, machine.nodes)
+    amd_iommus = _read_all(top, "amd_iommu", read_amd_iommu)
+    vmds = _read_all(top, "vmd", read_vmd)
+    hyperv_buses = _read_all(top, "hyperv_bus", read_hyperv_bus)
+    ims = _read_all(top, "ims", read_ims)
+    platform_devices = _read_all(top, "platform_device", read_platform_device)
+    buses = _read_all(top, "bus", read_bus)
+    devices = _read_all(top, "device", read_device)
+    groups = read_groups(top, machine.nodes)
+    remapping, xen = read_remapping(top), read_xen(top, machine.platform)
     top.finish()
 
+    everything = devices + groups
     check_unique(ioapics, "id", lambda ioapic: ioapic.id)
     check_unique(hpets, "id", lambda hpet: hpet.id)
-    check_unique(dmars, "id", lambda dmar: dmar.id)
     check_unique(uvs, "blade", lambda uv: uv.blade)
-    check_gsis(ioapics, mp_irqs, devices + groups)
-    check_devices(devices + groups)
-    check_buses(buses, devices, groups)
+    check_gsis(ioapics, mp_irqs, everything)
+    check_devices(everything)
+    check_virtual_functions(everything)
+    check_dmars(dmars, everything)
+    check_amd_iommus(amd_iommus, dmars)
+    check_probe(top, remapping.probe, dmars)
+    check_requesters([*ioapics, *hpets], dmars)
+    check_vmds(vmds, everything)
+    check_hyperv_buses(hyperv_buses, machine.platform, everything)
+    check_ims(ims, everything)
+    if xen is not None and xen.type == "pv":
+        pic = machine.interrupt_mode is ApicIntrMode.PIC
+        check_paravirtualised(top, [*ioapics, *hpets], pic=pic, timer=machine.timer)
+    check_unique(platform_devices, "name", lambda device: device.name)
+    hosts = [(vmd.segment, vmd.bus) for _, vmd in vmds]
+    hosts += [(host.segment, 0) for _, host in hyperv_buses]
+    check_buses(buses, devices, groups, hosts)
     return replace(
         machine,
         ioapics=_parts(ioapics),
@@ -138,8 +196,15 @@ def parse_description(text: str, file: str = "<description>") -> MachineDescript
         hpets=_parts(hpets),
         dmars=_parts(dmars),
         uvs=_parts(uvs),
-        buses=_parts(buses) + _root_buses(_parts(buses), _parts(groups)),
-        devices=_parts(devices + groups),
+        remapping=remapping,
+        amd_iommus=_parts(amd_iommus),
+        vmds=_parts(vmds),
+        hyperv_buses=_parts(hyperv_buses),
+        xen=xen,
+        ims=_parts(ims),
+        platform_devices=_parts(platform_devices),
+        buses=_parts(buses) + root_buses(_parts(buses), _parts(groups)),
+        devices=_parts(everything),
     )
 
 
@@ -189,8 +254,8 @@ def _read_interrupt_mode(top: Entry, disable_apic: bool) -> ApicIntrMode:
 
 def _read_cpus(entry: Entry) -> tuple[tuple[int, ...], ApicMode]:
     count = entry.integer("count", 1, _MAX_CPUS)
-    blocks = entry.integer("nodes", 1, min(count, _MAX_NODE + 1), 1)
-    nodes = entry.integers("node_of", 0, _MAX_NODE)
+    blocks = entry.integer("nodes", 1, min(count, MAX_NODE + 1), 1)
+    nodes = entry.integers("node_of", 0, MAX_NODE)
     if nodes is None:
         nodes = tuple(cpu * blocks // count for cpu in range(count))
     elif entry.has("nodes"):
@@ -230,9 +295,11 @@ def _read_geometry(top: Entry, legacy_irqs: int) -> tuple[Geometry, tuple[int, .
 def _read_ioapic(entry: Entry) -> IoApicDescription:
     return IoApicDescription(
         id=entry.integer("id", 0, 255),
-        gsi_base=entry.integer("gsi_base", 0, _MAX_GSI),
+        gsi_base=entry.integer("gsi_base", 0, MAX_GSI),
         pins=entry.integer("pins", 1, 240),
         type=entry.choice("type", _IOAPIC_TYPES, "legacy"),
+        dmar=entry.integer("dmar", -1, 1023, -1),
+        requester=read_requester(entry, "requester", -1),
     )
 
 
@@ -241,7 +308,7 @@ def _read_mp_irq(entry: Entry) -> MpIrqDescription:
     return MpIrqDescription(
         bus=bus,
         irq=entry.integer("irq", 0, _PIC_IRQS - 1 if bus == "isa" else 255),
-        gsi=entry.integer("gsi", 0, _MAX_GSI),
+        gsi=entry.integer("gsi", 0, MAX_GSI),
         trigger=entry.choice("trigger", _TRIGGERS, "conforming"),
         polarity=entry.choice("polarity", _POLARITIES, "conforming"),
     )
@@ -251,13 +318,8 @@ def _read_hpet(entry: Entry) -> HpetDescription:
     return HpetDescription(
         id=entry.integer("id", 0, 255),
         channels=entry.integer("channels", 1, 32),
-    )
-
-
-def _read_dmar(entry: Entry) -> DmarDescription:
-    return DmarDescription(
-        id=entry.integer("id", 0, 1023),
-        node=entry.integer("node", -1, _MAX_NODE, -1),
+        dmar=entry.integer("dmar", -1, 1023, -1),
+        requester=read_requester(entry, "requester", -1),
     )
 
 
@@ -266,95 +328,5 @@ def _read_uv(entry: Entry) -> UvDescription:
     return UvDescription(
         blade=blade,
         pnode=entry.integer("pnode", 0, 0xFFFF, blade),
-        node=entry.integer("node", -1, _MAX_NODE, -1),
+        node=entry.integer("node", -1, MAX_NODE, -1),
     )
-
-
-def _read_bus(entry: Entry) -> BusDescription:
-    match = _BUS.fullmatch(entry.text("id"))
-    if match is None:
-        raise entry.error('id is not of the form "0000:00" (segment, bus)', "id")
-    return BusDescription(
-        segment=int(match[1], 16),
-        number=int(match[2], 16),
-        bridge=entry.text("bridge", ""),
-        no_msi=entry.boolean("no_msi", False),
-    )
-
-
-def _read_device(entry: Entry) -> DeviceDescription:
-    return _read_function(entry, "bdf")
-
-
-def _read_function(entry: Entry, key: str) -> DeviceDescription:
-    name = entry.text("name")
-    match = _FUNCTION.fullmatch(entry.text(key))
-    if match is None:
-        message = f'{key} is not of the form "0000:00:00.0" (segment, bus, device, function)'
-        raise entry.error(message, key)
-    return DeviceDescription(
-        name=name,
-        segment=int(match[1], 16),
-        bus=int(match[2], 16),
-        devfn=int(match[3], 16) << 3 | int(match[4]),
-        node=entry.integer("node", -1, _MAX_NODE, -1),
-        msi=_read_msi(entry),
-        msix=entry.integer("msix", 0, _MSIX_VECTORS, 0),
-        gsi=entry.integer("gsi", -1, _MAX_GSI, -1),
-        quirks=entry.choices("quirks", _QUIRKS),
-        hotplug=entry.boolean("hotplug", False),
-    )
-
-
-def _read_msi(entry: Entry) -> MsiDescription | None:
-    msi = entry.table("msi")
-    if msi is None:
-        return None
-    vectors = msi.integer("vectors", 1, max(_MSI_VECTORS), 1)
-    if vectors not in _MSI_VECTORS:
-        raise msi.error(f"vectors is {vectors}, not a power of two", "vectors")
-    part = MsiDescription(
-        vectors=vectors,
-        maskbit=msi.boolean("maskbit", False),
-        is_64=msi.boolean("is_64", True),
-    )
-    msi.finish()
-    return part
-
-
-def _read_groups(top: Entry, nodes: Sequence[int]) -> list[tuple[Entry, DeviceDescription]]:
-    return [
-        (entry, device) for entry in top.tables("devices") for device in _read_group(entry, nodes)
-    ]
-
-
-def _read_group(entry: Entry, nodes: Sequence[int]) -> list[DeviceDescription]:
-    """The devices that one [[devices]] stands for."""
-    first = _read_function(entry, "first")
-    start = first.bus << 8 | first.devfn
-    room = (1 << 16) - start
-    count = entry.integer("count", 1, room)
-    spread = entry.boolean("spread", False)
-    if spread and entry.has("node"):
-        raise entry.error("node and spread exclude each other", "spread")
-    entry.finish()
-    near = sorted(set(nodes))
-    return [
-        replace(
-            first,
-            name=f"{first.name}-{number}",
-            bus=start + number >> 8,
-            devfn=start + number & 0xFF,
-            node=near[number * len(near) // count] if spread else first.node,
-        )
-        for number in range(count)
-    ]
-
-
-def _root_buses(
-    buses: Sequence[BusDescription], devices: Sequence[DeviceDescription]
-) -> tuple[BusDescription, ...]:
-    """The buses of `devices` that are not among `buses`."""
-    declared = {(bus.segment, bus.number) for bus in buses}
-    reached = {(device.segment, device.bus) for device in devices}
-    return tuple(BusDescription(segment, number) for segment, number in sorted(reached - declared))

@@ -15,6 +15,7 @@ from impl.machine_parts import (
     IoApicDescription,
     MpIrqDescription,
 )
+from impl.pci_names import bus_name, function_name
 from impl.toml_reader import Entry
 
 __all__ = [
@@ -79,13 +80,26 @@ def check_devices(devices: _Devices) -> None:
     check_unique(devices, "function", _function)
 
 
-def check_buses(buses: _Buses, devices: _Devices, groups: _Devices) -> None:
-    """The buses must form trees, and each device must be on one; `groups` bring their own."""
+def check_buses(
+    buses: _Buses, devices: _Devices, groups: _Devices, hosts: Sequence[tuple[int, int]]
+) -> None:
+    """The buses must form trees, and each device must be on one.
+
+    `groups` bring their own; `hosts` are root buses that other sections make, by segment and
+    number, and a virtual function may have a bus that appears with it.
+    """
     check_unique(buses, "bus", _bus)
     known = {_bus(bus) for _, bus in buses}
-    known |= {_bus_name(device.segment, device.bus) for _, device in groups}
+    known |= {bus_name(device.segment, device.bus) for _, device in groups}
+    made = {bus_name(*host) for host in hosts}
+    for entry, bus in buses:
+        if _bus(bus) in made:
+            raise entry.error(f"bus {_bus(bus)} is made by its host")
+    known |= made
     for entry, device in devices:
-        name = _bus_name(device.segment, device.bus)
+        if device.physfn:
+            continue
+        name = bus_name(device.segment, device.bus)
         if name not in known:
             raise entry.error(f"there is no bus {name}")
     bridges = {device.name: device for _, device in devices}
@@ -104,7 +118,7 @@ def _check_reaches_root(entry: Entry, start: str, outer: dict[str, DeviceDescrip
     path = [start]
     while path[-1] in outer:
         bridge = outer[path[-1]]
-        name = _bus_name(bridge.segment, bridge.bus)
+        name = bus_name(bridge.segment, bridge.bus)
         if name in path:
             raise entry.error(f"the buses form a cycle: {', '.join([*path, name])}", "bridge")
         path.append(name)
@@ -115,13 +129,8 @@ def _wiring(wire: MpIrqDescription) -> str:
 
 
 def _bus(bus: BusDescription) -> str:
-    return _bus_name(bus.segment, bus.number)
-
-
-def _bus_name(segment: int, number: int) -> str:
-    return f"{segment:04x}:{number:02x}"
+    return bus_name(bus.segment, bus.number)
 
 
 def _function(device: DeviceDescription) -> str:
-    name = _bus_name(device.segment, device.bus)
-    return f"{name}:{device.devfn >> 3:02x}.{device.devfn & 7}"
+    return function_name(device.segment, device.bus, device.devfn)

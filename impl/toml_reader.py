@@ -105,6 +105,14 @@ class Entry:
                 raise self.error(f"{key} holds {value!r}, not an integer {low} to {high}", key)
         return tuple(values)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings that are not empty; none if it is absent."""
+        values = self._get(key, list, [])
+        for value in values:
+            if type(value) is not str or not value:
+                raise self.error(f"{key} holds {value!r}, not a string", key)
+        return tuple(values)
+
     def choices(self, key: str, choices: Sequence[str]) -> frozenset[str]:
         """A list of strings out of `choices`; none if it is absent."""
         values = self._get(key, list, [])

@@ -51,6 +51,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="check only invariants and tasks with such a name, e.g. 'VEC-*' (repeatable)",
     )
     add(
+        "--machine",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="check only what concerns this machine of impl/machines, e.g. vtd (repeatable)",
+    )
+    add(
         "--scope",
         metavar="CxVxI",
         type=_scope,
@@ -90,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
             options.seed,
             tuple(options.switch),
             options.crosscheck,
+            tuple(options.machine),
         ),
         jobs=options.jobs,
         cache=None if options.no_cache else default_directory(os.environ),

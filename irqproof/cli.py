@@ -22,6 +22,7 @@ from proofs.verdict import EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, Verdict, exi
 VERBS: Final = {
     "check": "check every invariant: proofs for every size, exploration, tests",
     "replay": "replay a log or a counterexample and say what it violates",
+    "soak": "run random programs on whole machines for minutes, and keep those that fail",
     "show": "show the specification: invariants, actions, one by its id",
 }
 

@@ -30,6 +30,7 @@ def to_json(report: Report) -> str:
         "interrupted": report.interrupted,
         "options": {
             "only": list(options.only),
+            "machines": list(options.machines),
             "scope": None if options.scope is None else str(options.scope),
             "seed": options.seed,
             "switches": list(options.switches),
@@ -85,6 +86,8 @@ def _junit_options(report: Report) -> Iterator[tuple[str, str]]:
     yield "seed", str(report.options.seed)
     if report.options.scope is not None:
         yield "scope", str(report.options.scope)
+    for machine in report.options.machines:
+        yield "machine", machine
     for switch in report.options.switches:
         yield "switch", switch
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``irqproof replay``: text ftrace logs of real kernels, held to the specification."""
+"""``irqproof replay``: text ftrace logs of real kernels, held to the specification.
+
+Snapshots of the same kernel may stand beside a log: see proofs.snapshots.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from proofs.verdict import EXIT_USAGE, Verdict, combine, exit_code
 if TYPE_CHECKING:
     from proofs.ftrace import Log
     from proofs.refinement import Counts, Violation
+    from proofs.snapshot_judge import Judgement
+    from proofs.snapshots_trace import History
     from spec.records import Model
 
 JSON_FORMAT: Final = "irqproof-replay/1"
@@ -60,7 +65,13 @@ class Replay:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``irqproof replay``."""
     add = parser.add_argument
-    add("files", metavar="FILE", nargs="+", help="text ftrace log, plain or gzip")
+    add(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="text ftrace log, plain or gzip; or snapshots, a directory or a tar file, which belong"
+        " to the log before them",
+    )
     add(
         "--switch",
         metavar="NAME",
@@ -75,40 +86,63 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Replay each file; the exit code is 1 if one is refuted, else 2 if one is no log, else 0."""
+    """Replay each file; the exit code is 1 if one is refuted, else 2 if one is no log and no
+    snapshots, else 0, or 3 if there was nothing in snapshots to judge."""
+    from irqproof import replay_snapshots
+    from proofs.snapshots_trace import History
     from spec.stack import vectors
 
     switches = frozenset(getattr(options, "switches", None) or ())
     model = vectors.build(switches)
     replays: list[Replay] = []
+    judgements: list[Judgement] = []
     errors: list[str] = []
-    print_text = options.json != _STDOUT
-    for file in options.files:
-        try:
-            replays.append(_explained(replay(str(file), model), switches))
-        except UserError as error:
-            errors.append(str(error))
-            print(error, file=sys.stderr)
-            continue
-        if print_text:
-            print("\n".join(_text(replays[-1], options.quiet)))
-    verdict = combine(r.verdict for r in replays)
+
+    def report(error: UserError) -> None:
+        errors.append(str(error))
+        print(error, file=sys.stderr)
+
+    def tell(lines: Iterator[str]) -> None:
+        if options.json != _STDOUT:
+            print("\n".join(lines))
+
+    for log, archive in replay_snapshots.paired(options.files):
+        history = None
+        if log is not None:
+            try:
+                history = History(log) if archive else None
+                replays.append(_explained(replay(log, model, history), switches))
+                tell(_text(replays[-1], options.quiet))
+            except UserError as error:
+                history = None
+                report(error)
+        if archive is not None:
+            try:
+                judgements.append(replay_snapshots.judge_archive(archive, history))
+                tell(replay_snapshots.text(judgements[-1], options.quiet))
+            except UserError as error:
+                report(error)
+    verdict = combine([*(r.verdict for r in replays), *(j.verdict for j in judgements)])
     code = EXIT_USAGE if errors and verdict is not Verdict.REFUTED else exit_code(verdict)
     if options.json:
-        _write_json(options.json, replays, errors, code)
+        _write_json(options.json, replays, judgements, errors, code)
     return code
 
 
-def replay(file: str, model: Model) -> Replay:
-    """Follow one log to its end or its first violation; raises UserError if it is no log."""
+def replay(file: str, model: Model, history: History | None = None) -> Replay:
+    """Follow one log to its end or its first violation; raises UserError if it is no log.
+
+    What it tells of the moments of snapshots goes into `history`.
+    """
     from proofs.ftrace import Log, LogError, open_log
     from proofs.refinement import LogMonitor
+    from proofs.snapshots_trace import watched
 
     monitor = LogMonitor(model)
     try:
         with open_log(file) as stream:
             log = Log(stream)
-            violation = monitor.follow(log)
+            violation = monitor.follow(watched(log, monitor, history) if history else log)
             around = _around(log) if violation else ()
     except LogError as error:
         raise UserError(error.message, file=file, line=error.line) from error
@@ -217,8 +251,14 @@ def _refuted(replay: Replay, violation: Violation, quiet: bool) -> Iterator[str]
 # --- for machines ---------------------------------------------------------------------------
 
 
-def _write_json(file: str, replays: list[Replay], errors: list[str], code: int) -> None:
-    from irqproof import __version__
+def _write_json(
+    file: str,
+    replays: list[Replay],
+    judgements: list[Judgement],
+    errors: list[str],
+    code: int,
+) -> None:
+    from irqproof import __version__, replay_snapshots
     from proofs.files import write_atomically
 
     document = {
@@ -227,6 +267,7 @@ def _write_json(file: str, replays: list[Replay], errors: list[str], code: int) 
         "exit_code": code,
         "errors": errors,
         "logs": [_json_log(r) for r in replays],
+        "snapshots": [replay_snapshots.to_json(j) for j in judgements],
     }
     content = json.dumps(document, indent=1) + "\n"
     if file == _STDOUT:

@@ -5,7 +5,7 @@ import argparse
 
 from irqproof.errors import UserError
 
-_WHAT = ("spec", "invariants", "switches")
+_WHAT = ("spec", "invariants", "switches", "series")
 _WIDTH = 12
 """Columns of an id."""
 
@@ -16,7 +16,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "what",
         choices=_WHAT,
         help="spec: the whole specification as mathematics; invariants: ids and sentences; "
-        "switches: the hazards and defects that can be turned on",
+        "switches: the hazards and defects that can be turned on; series: the patches, what holds "
+        "each (checked now, where the answer is not known), and the time",
     )
     parser.add_argument(
         "--switch",
@@ -28,7 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what was asked for; returns 0, raises UserError for an unknown switch."""
+    """Print what was asked for; returns 0, or the exit code of the check behind `series`.
+
+    Raises UserError for an unknown switch."""
+    if options.what == "series":
+        from irqproof import series
+
+        return series.run()
     from spec.mathematics import specification
     from spec.stack import MODELS, SWITCHES
 

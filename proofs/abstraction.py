@@ -194,8 +194,10 @@ def _descriptor(machine: BareMachine, irq: int, desc: IrqDesc, stores: dict[str,
 
 
 def _vector_level(desc: IrqDesc) -> ApicChipData | None:
-    """The innermost level's data; None for an irq that no domain has, whose chip is the PIC's."""
-    return apic_chip_data(desc.irq_data) if desc.irq_data.domain is not None else None
+    """The innermost level's data, if it is the vector domain's: a child of a VMD has no vector, and
+    an irq that no domain has is the PIC's or Xen's."""
+    data = apic_chip_data(desc.irq_data) if desc.irq_data.domain is not None else None
+    return data if isinstance(data, ApicChipData) else None
 
 
 _STATE_BITS: Final = (

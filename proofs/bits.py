@@ -8,18 +8,23 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Final
 
-from impl.arch.x86 import irq_alloc_info, msidef
+from impl.arch.x86 import irq_alloc_info, msi, msidef, x86_init, xen_message
+from impl.drivers.iommu import amd_irte, intel_irte
 from impl.drivers.pci import msi_regs
 from impl.kernel.irq import chip
-from proofs import bits_hwirq, bits_message, equivalence
+from proofs import bits_hwirq, bits_message, bits_remapping, bits_xen, equivalence, series_facts
 from proofs.obligation import digest, discharge
 from proofs.result import Result, Task
-from spec import hwirq, message, series
+from spec import hwirq, message, remap_message, series
+from spec import xen_message as spec_xen_message
 
 _SOURCES: Final[Mapping[ModuleType, tuple[ModuleType, ...]]] = {
     bits_hwirq: (hwirq, msi_regs),
     bits_message: (message, hwirq, msidef),
+    bits_xen: (spec_xen_message, message, hwirq, xen_message),
+    bits_remapping: (remap_message, message, hwirq, intel_irte, amd_irte),
     equivalence: (series, irq_alloc_info, chip),
+    series_facts: (irq_alloc_info, msi, x86_init),
 }
 """The modules of obligations, and what their answers rest on."""
 
@@ -34,7 +39,10 @@ SENTENCES: Final[Mapping[str, str]] = {
     "PCI-10": "The interrupts of a multi-MSI block have consecutive numbers and data words.",
     "PCI-4": "No two interrupts of a PCI/MSI domain have the same hwirq number.",
     "PCI-5": "The retries of a driver's request for vectors come to an end.",
+    **bits_remapping.SENTENCES,
+    **bits_xen.SENTENCES,
     **equivalence.SENTENCES,
+    **series_facts.SENTENCES,
 }
 
 

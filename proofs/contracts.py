@@ -30,6 +30,8 @@ SENTENCE: Final = "The pure functions keep the contracts in their docstrings."
 MODULES: Final = (
     "impl.arch.x86.io_apic_regs",
     "impl.arch.x86.msidef",
+    "impl.arch.x86.xen_message",
+    "impl.drivers.iommu.intel_irte",
     "impl.drivers.pci.msi_regs",
     "impl.kernel.bitmap",
 )

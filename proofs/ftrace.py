@@ -75,6 +75,7 @@ _NUMBERS: Final = {
     )
     for name, e in EVENTS.items()
 }
+_WITH_TEXT: Final = ("cpuhp_enter", "cpuhp_exit", "tracing_mark_write")
 _NUMBER = re.compile(r"(\w+)=(0x[0-9a-fA-F]+|-?\d+)(?=[,\s]|$)")
 
 
@@ -90,7 +91,7 @@ class Log:
         """The last lines that were read, with their numbers."""
 
     def __iter__(self) -> Iterator[Logged | Gap]:
-        """Every event of `EVENTS`, every `cpuhp` event, every gap; raises LogError."""
+        """Every event of `EVENTS`, every `cpuhp` event, marker and gap; raises LogError."""
         match, names = _LINE.match, _NAMES
         for raw in self.raw_lines():
             found = match(raw)
@@ -107,7 +108,7 @@ class Log:
                 continue
             other = name.decode("ascii", "replace")
             self.others[other] = self.others.get(other, 0) + 1
-            if other in ("cpuhp_enter", "cpuhp_exit"):
+            if other in _WITH_TEXT:
                 text = rest.decode("ascii", "replace").strip()
                 yield Logged(self.lines, int(cpu), other, {}, text)
         if not self._seen_any:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -59,22 +59,26 @@ def subjects() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*invariants, *SENTENCES, *LAWS)))
 
 
-def tasks(number: int, switches: frozenset[str], sources: bytes) -> Iterator[Task]:
+def tasks(
+    number: int, switches: frozenset[str], sources: bytes, names: Sequence[str] = ()
+) -> Iterator[Task]:
     """Random programs, the same for the same `number`, on whole machines with those of the switches
-    that are defects of the implementation; `sources` is a digest of what their answer rests on."""
+    that are defects of the implementation; `sources` is a digest of what their answer rests on.
+    The machines are those of these names, or all of them."""
     chosen = switches & {defect.value for defect in Defect}
-    digest = sha256(repr((STATEFUL, number, sorted(chosen))).encode() + sources)
+    digest = sha256(repr((STATEFUL, number, sorted(chosen), tuple(names))).encode() + sources)
     yield Task(
         name=STATEFUL,
         group="stateful",
         weight=20.0,
         key=digest.hexdigest(),
-        run=functools.partial(_stateful, number, chosen),
+        run=functools.partial(_stateful, number, chosen, tuple(names)),
         subjects=subjects(),
     )
 
 
-def _stateful(number: int, switches: frozenset[str]) -> tuple[Result, ...]:
+def _stateful(number: int, switches: frozenset[str], names: tuple[str, ...]) -> tuple[Result, ...]:
     from proofs import whole_stateful
 
-    return whole_stateful.run(number, _STEPS, switches)
+    chosen = names or tuple(whole_stateful.WHOLE)
+    return whole_stateful.run(number, _STEPS, switches, chosen)

@@ -51,7 +51,8 @@ class Options:
     ``scope`` None leaves each bounded check its own default. ``seed`` feeds everything random, so
     two runs with equal options give equal verdicts, counts and traces. ``switches`` names the
     hazards and defects turned on (such as "H1" or "MX-D1"). With ``crosscheck`` a second solver is
-    asked to confirm every proof.
+    asked to confirm every proof. ``machines`` names machines of impl/machines: only what concerns
+    one of them is checked; none means everything.
     """
 
     only: tuple[str, ...] = ()
@@ -59,3 +60,4 @@ class Options:
     seed: int = 0
     switches: tuple[str, ...] = ()
     crosscheck: bool = False
+    machines: tuple[str, ...] = ()

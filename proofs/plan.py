@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from impl.defects import Defect
-from proofs import bits, contracts, crosscheck, induction, machine_tasks
+from proofs import bits, contracts, crosscheck, induction, machine_tasks, xen_refinement
 from proofs.explorer import Exploration, Limit, explore
+from proofs.machine_table import layers_of, programs_of
 from proofs.machine_tasks import SENTENCES as WHOLE_LAWS
 from proofs.options import BadOptionError, Options
 from proofs.override import SENTENCES as OVERRIDES
@@ -36,18 +37,47 @@ _PATIENCE = 600.0
 
 
 def tasks(options: Options) -> tuple[Task, ...]:
-    """Every task of a check. Raises BadOptionError for an unknown switch or an unusable scope."""
+    """Every task of a check, or of what concerns some machines.
+
+    Raises BadOptionError for an unknown switch or machine, or an unusable scope."""
     models = _models(options)
+    chosen = models if not options.machines else _models_of(models, options.machines)
     return (
-        *(task for model in models for task in _inductions(model)),
-        *(task for model in models for task in _explorations(model, _scopes(model, options))),
-        *bits.tasks(),
-        *contracts.tasks(),
-        *_implementations(vectors.build(_switches(options)), options),
-        *machine_tasks.tasks(options.seed, _switches(options), sources("spec", "impl", "proofs")),
-        override_task(options.seed, sources("impl", "proofs")),
-        *(task for model in models if options.crosscheck for task in crosscheck.tasks(model)),
+        *(task for model in chosen for task in _inductions(model)),
+        *(task for model in chosen for task in _explorations(model, _scopes(model, options))),
+        *(_of_machines(chosen, options) if options.machines else _of_everything(options)),
+        *(task for model in chosen if options.crosscheck for task in crosscheck.tasks(model)),
     )
+
+
+def _of_everything(options: Options) -> Iterator[Task]:
+    """What is no proof or exploration of a layer, for all machines."""
+    yield from bits.tasks()
+    yield from contracts.tasks()
+    yield from _implementations(vectors.build(_switches(options)), options)
+    yield from _whole_machines(options)
+    yield override_task(options.seed, sources("impl", "proofs"))
+    yield from xen_refinement.tasks(sources("spec", "impl", "proofs"))
+
+
+def _of_machines(models: tuple[Model, ...], options: Options) -> Iterator[Task]:
+    """What is no proof or exploration of a layer, for the machines that the options name."""
+    if any(model.name == vectors.name for model in models):
+        yield from _implementations(vectors.build(_switches(options)), options)
+    names = programs_of(options.machines)
+    if names:
+        yield from _whole_machines(options, names)
+
+
+def _whole_machines(options: Options, names: tuple[str, ...] = ()) -> Iterator[Task]:
+    digest = sources("spec", "impl", "proofs")
+    return machine_tasks.tasks(options.seed, _switches(options), digest, names)
+
+
+def _models_of(models: tuple[Model, ...], machines: tuple[str, ...]) -> tuple[Model, ...]:
+    """The layers that some of the machines are made of."""
+    layers = layers_of(machines)
+    return tuple(model for model in models if model.name in layers)
 
 
 def _models(options: Options) -> tuple[Model, ...]:
@@ -58,7 +88,7 @@ def _models(options: Options) -> tuple[Model, ...]:
 def sentences(options: Options) -> Mapping[str, str]:
     """What each invariant's id means; a theorem's sentence where there is no invariant."""
     models = _models(options)
-    known = {**WHOLE_LAWS, **OVERRIDES, **bits.SENTENCES}
+    known = {**WHOLE_LAWS, **OVERRIDES, **bits.SENTENCES, **xen_refinement.SENTENCES}
     known |= {t.id: t.sentence for model in models for t in model.theorems}
     known |= {i.id: i.sentence for model in models for i in model.invariants}
     known |= {contracts.SUBJECT: contracts.SENTENCE, **dossier.LAWS}

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from proofs.device_scopes import DEVICE_SCOPES
 from proofs.msi_scopes import MSI_SCOPES
 from proofs.platform_scopes import PLATFORM_SCOPES
+from proofs.remapping_scopes import REMAPPING_SCOPES
+from proofs.xen_scopes import XEN_SCOPES
 from spec.scope import Scope
 
 __all__ = ["SCOPES", "domains"]
@@ -49,5 +52,8 @@ SCOPES: Mapping[str, tuple[Scope, ...]] = {
     ),
     **MSI_SCOPES,
     **PLATFORM_SCOPES,
+    **REMAPPING_SCOPES,
+    **DEVICE_SCOPES,
+    **XEN_SCOPES,
 }
 """By the name of the layer; one that is not listed is proved and not explored."""

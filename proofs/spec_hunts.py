@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proofs.device_scopes import array, images, passed_through, platform, vmds
 from proofs.explorer import Exploration, Limit, explore
 from proofs.msi_scopes import msi
 from proofs.platform_scopes import io_apic, pci, units, uv
+from proofs.remapping_scopes import amd_vi, remapped, vt_d
 from proofs.scopes import domains
+from proofs.xen_scopes import guest
 from spec.scope import Scope
 from spec.stack import MODELS
 
@@ -85,6 +88,56 @@ SPEC_HUNTS: Mapping[str, SpecHunt] = {
     "U": _row("U", domains(2, 1, 1), "DOM-5", 3, "hierarchy"),
     "DOM-realloc": _row("DOM-realloc", _LEGACY, "DOM-7", 3, "hierarchy"),
     "DOM-trim": _row("DOM-trim", domains(1, 1, 1), "DOM-7", 2, "hierarchy"),
+    "F5": _row("F5", remapped("AMD"), "IRC-5", 4, "remapping"),
+    "F21": _row("F21", remapped("INTEL"), "INT-14", 1, "remapping"),
+    "IRC-3": _row("IRC-3", remapped("NONE"), "IRC-3", 3, "remapping"),
+    "INT-scan": _row(
+        "INT-scan", remapped("INTEL", devices=2, unnamed=True), "INT-15", 5, "remapping"
+    ),
+    "INT-scope": _row("INT-scope", remapped("INTEL", mismatch=True), "SEL-3", 4, "remapping"),
+    "AMD-probe": _row("AMD-probe", remapped("AMD", mismatch=True), "SEL-3", 4, "remapping"),
+    "INT-10": _row("INT-10", vt_d(("HPET",), 1, levels=False), "INT-10", 2, "intel_ir"),
+    "INT-13": _row("INT-13", vt_d(("HPET",), 1, narrow=False), "INT-13", 3, "intel_ir"),
+    "INT-null": _row("INT-null", vt_d(("HPET",), 1, levels=False), "INT-null", 1, "intel_ir"),
+    "INT-type": _row("INT-type", vt_d(("OTHER",), 1), "INT-type", 1, "intel_ir"),
+    "INT-vcpu": _row("INT-vcpu", vt_d(("PCI_MSIX",), 1), "INT-7", 3, "intel_ir"),
+    "AMD-01": _row("AMD-01", amd_vi(("HPET",), 1, levels=False), "AMD-11", 1, "amd_ir"),
+    "AMD-3": _row("AMD-3", amd_vi(("HPET",), 1, low=1), "AMD-2", 3, "amd_ir"),
+    "AMD-6": _row("AMD-6", amd_vi(("IOAPIC",) * 2, 1, low=1), "AMD-4", 4, "amd_ir"),
+    "AMD-alias": _row(
+        "AMD-alias", amd_vi(("HPET",), 1, devids=3, hub=2, tables=2), "AMD-1", 2, "amd_ir"
+    ),
+    "AMD-copy": _row("AMD-copy", amd_vi(("PCI_MSI",), 2, counts=(1, 2)), "AMD-10", 2, "amd_ir"),
+    "AMD-DTE": _row("AMD-DTE", amd_vi(("HPET",), 1, near=0), "AMD-DTE", 1, "amd_ir"),
+    "AMD-vcpu": _row("AMD-vcpu", amd_vi(("HPET",), 1, vapic=True), "AMD-9", 3, "amd_ir"),
+    "F13": _row("F13", guest("HVM_PIRQ", 1, 1), "XB-10", 5, "xen"),
+    "F14": _row("F14", guest("HVM_PIRQ", 1, 1), "XB-14", 5, "xen"),
+    "F15": _row("F15", guest("HVM_PIRQ", 1, 1), "XEN-10", 9, "xen"),
+    "F17": _row("F17", guest("PV_DOM0", 1, 1), "XB-10'", 2, "xen"),
+    "R1": _row("R1", guest("PVH_DOM0", 1, 1), "XB-17", 1, "xen"),
+    "XEN-leak": _row("XEN-leak", guest("PV_DOM0", 1, 1), "XEN-leak", 6, "xen"),
+    "XEN-unmap": _row("XEN-unmap", guest("PV_DOM0", 1, 1), "XEN-unmap", 8, "xen"),
+    "DEV-D5": _row("DEV-D5", guest("PV_DOM0", 1, 1), "XB-15", 4, "xen"),
+    "VMD-03": _row("VMD-03", vmds(2, 1), "VMD-5", 3, "vmd"),
+    "VMD-7": _row("VMD-7", vmds(3, 2, told=1), "VMD-7", 5, "vmd"),
+    "PLT-2": _row("PLT-2", platform(1, 2, 2), "PLT-free", 6, "platform_msi"),
+    "PLT-5": _row("PLT-5", platform(1, 2, 2), "PLT-5", 7, "platform_msi"),
+    "PLT-6": _row("PLT-6", platform(1, 1, 1), "PLT-6", 6, "platform_msi"),
+    "PLT-7": _row("PLT-7", platform(1, 1, 1), "PLT-7", 1, "platform_msi"),
+    "PLT-index": _row(
+        "PLT-index", platform(2, 2, 2, most=1, grows=True), "PLT-2", 5, "platform_msi"
+    ),
+    "HV-send": _row("HV-send", passed_through(("PCI",)), "HVP-1", 4, "hyperv"),
+    "HV-reuse": _row("HV-reuse", passed_through(("PCI",), vectors=2), "HVP-target", 4, "hyperv"),
+    "DEV-D2": _row("DEV-D2", array(1, 2, 1), "IMS-2", 6, "ims"),
+    "DEV-D3": _row("DEV-D3", array(1, 1, 1), "IMS-1", 6, "ims"),
+    "DEV-D6": _row("DEV-D6", array(2, 1, 2), "IMS-1", 7, "ims"),
+    "DEV-D7": _row("DEV-D7", array(1, 1, 1), "IMS-3", 1, "ims"),
+    "DEV-D8": _row("DEV-D8", array(1, 1, 1), "IMS-8", 1, "ims"),
+    "DEV-D9": _row("DEV-D9", array(1, 2, 2, told=1), "IMS-2", 4, "ims"),
+    "DEV-D10": _row("DEV-D10", array(1, 2, 2), "IMS-1", 10, "ims"),
+    "DEV-42": _row("DEV-42", images(1, 2), "IMS-9", 5, "ims_queue"),
+    "DEV-early": _row("DEV-early", images(1, 1), "IMS-9", 2, "ims_queue"),
 }
 """For each switch the invariant that the dossier names, and the length of the shortest run. E0 has
 no row: where the matrix has its fix, a double free changes nothing. Nor has H9, which the hunts of

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from impl.arch.x86.uv import UvChipData
-from impl.arch.x86.vector import apic_chip_data
-from impl.drivers.pci.pci import pci_signal
+from impl.arch.x86.vector import ApicChipData, apic_chip_data
+from impl.drivers.pci.hyperv_msi import HvPciBus
+from impl.drivers.pci.pci import PciDev, pci_signal
+from impl.drivers.pci.vmd_domain import VmdDev
 from impl.kernel.cpumask import for_each_cpu
 from impl.kernel.irq.chip import irq_chip_compose_msi_msg
 from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_IRQ_STARTED, IrqData, IrqDesc
 from impl.kernel.irq.irqdomain import DomainBus
-from impl.kernel.irq.msi import MsiDomainInfo, MsiDomainOps
+from impl.kernel.irq.msi import MsiDomainInfo, MsiDomainOps, msi_default_alloc_irqs
 from impl.machine import Machine
 from proofs.hierarchy_layer import levels
 
@@ -42,6 +44,8 @@ def _operations(machine: Machine) -> Broken:
         if not isinstance(info, MsiDomainInfo):
             continue
         ops = info.ops or MsiDomainOps()
+        if ops.domain_alloc_irqs not in (None, msi_default_alloc_irqs):
+            continue  # what replaces the allocation as a whole calls nothing else
         needed: list[object] = [ops.get_hwirq, ops.msi_init]
         needed += [ops.domain_alloc_irqs, ops.domain_free_irqs]
         if domain.bus_token != DomainBus.ANY:
@@ -55,6 +59,8 @@ def _conservation(machine: Machine) -> Broken:
     m = machine.matrix
     for cpu in for_each_cpu(machine.kernel.cpu_online_mask):
         cm = m.maps[cpu]
+        if not cm.initialized:
+            continue  # a paravirtualised guest's CPU has no vectors
         regular = (cm.alloc_map & ~cm.managed_map).bit_count()
         free = m.alloc_size - m.systembits_inalloc
         if free != cm.available + cm.managed + regular:
@@ -65,22 +71,24 @@ def _reservations(machine: Machine) -> Broken:
     reserved = 0
     for desc in machine.irqs.descs.values():
         apicd = apic_chip_data(desc.irq_data)
-        reserved += apicd is not None and apicd.has_reserved
+        reserved += isinstance(apicd, ApicChipData) and apicd.has_reserved
     if machine.matrix.global_reserved != reserved:
         yield "X-2", f"{machine.matrix.global_reserved} reservations for {reserved} irqs"
 
 
 def _messages(machine: Machine) -> Broken:
-    """What the devices would send for irqs that are started."""
+    """Where the messages arrive that the devices would send for irqs that are started; those behind
+    a VMD share its vectors."""
     sent: dict[object, int] = {}
     for dev in machine.pci_devs.values():
-        for desc in dev.msi_list:
+        for desc in dev.msi_list if not isinstance(dev.bus.sysdata, VmdDev) else ():
             for nr in range(desc.nvec_used):
                 irq = machine.irqs.descs.get(desc.irq + nr)
                 if irq is None or not irq.irq_data.test(IRQD_IRQ_STARTED):
                     continue
                 message = pci_signal(dev, desc.msi_attrib.entry_nr + nr)
-                other = sent.setdefault(message, irq.irq) if message is not None else irq.irq
+                target = machine.signals.routes.pci(dev, message) if message is not None else None
+                other = sent.setdefault(target, irq.irq) if target is not None else irq.irq
                 if other != irq.irq:
                     yield "X-3", f"irqs {other} and {irq.irq}"
 
@@ -88,7 +96,7 @@ def _messages(machine: Machine) -> Broken:
 def _composers(machine: Machine) -> Broken:
     """DOM-13: the outermost chip that can composes, and at least one can."""
     for irq, desc in machine.irqs.descs.items():
-        if not _sends_messages(desc):
+        if not _sends_messages(desc) or _asks_a_host(desc):
             continue
         composing = [level for level in levels(desc.irq_data) if _composes(level)]
         if not composing:
@@ -104,6 +112,12 @@ def _composers(machine: Machine) -> Broken:
 
 def _composes(level: IrqData) -> bool:
     return level.chip is not None and level.chip.irq_compose_msi_msg is not None
+
+
+def _asks_a_host(desc: IrqDesc) -> bool:
+    """To compose the message is to ask Hyper-V for one, which changes what the host keeps."""
+    dev = desc.msi_desc.dev if desc.msi_desc is not None else None
+    return isinstance(dev, PciDev) and isinstance(dev.bus.sysdata, HvPciBus)
 
 
 def _sends_messages(desc: IrqDesc) -> bool:

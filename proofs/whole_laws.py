@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from impl.arch.x86.vector import apic_chip_data
+from impl.arch.x86.vector import ApicChipData, apic_chip_data
 from impl.defects import Defect
 from impl.drivers.pci.msi_regs import pci_msi_calc_hwirq
 from impl.drivers.pci.pci import PciDev
@@ -170,7 +170,7 @@ def _can_activate(machine: Machine, operation: Operation) -> bool | None:
         return None
     irqd = machine.irqs.descs[dict(operation.params)["irq"]].irq_data
     apicd = apic_chip_data(irqd)
-    if apicd is None or not apicd.has_reserved or irqd.test(IRQD_ACTIVATED):
+    if not isinstance(apicd, ApicChipData) or not apicd.has_reserved or irqd.test(IRQD_ACTIVATED):
         return None
     online = for_each_cpu(machine.kernel.cpu_online_mask)
     return any(machine.matrix.maps[cpu].available > 0 for cpu in online)

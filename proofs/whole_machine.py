@@ -22,6 +22,7 @@ from impl.machine import Machine
 from impl.machine_parts import BusDescription, DeviceDescription, MsiDescription, UvDescription
 from impl.trace import Trace
 from proofs.layers import Naming
+from proofs.machine_tasks import LAYERS
 
 __all__ = ["HUBS", "MACHINES", "SIZES", "SMALL", "WholeMachine"]
 
@@ -35,7 +36,9 @@ class WholeMachine:
     """A machine to drive.
 
     `hooks` makes what the platform brings with it. `sizes` bounds how many things of a sort exist
-    at a time. `prepare` changes a machine that has booted, as a platform's set-up code does."""
+    at a time. `prepare` changes a machine that has booted, as a platform's set-up code does.
+    `left_out` has the layers that cannot follow this machine, each with the reason, and `never`
+    the operations that are not tried on it."""
 
     description: MachineDescription
     sizes: Mapping[str, int]
@@ -43,6 +46,13 @@ class WholeMachine:
     prepare: Callable[[Machine], None] | None = None
     defects: frozenset[Defect] = field(default_factory=frozenset)
     environment: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    never: frozenset[str] = frozenset()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that follow the machine, the innermost first."""
+        return tuple(layer for layer in LAYERS if layer not in self.left_out)
 
     def build(self, trace: Trace | None = None) -> Machine:
         """The machine, booted; `trace` sees the boot."""

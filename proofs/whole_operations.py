@@ -9,8 +9,7 @@ allocated, and only after nobody handles it any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from impl.arch.x86.io_apic_map import mp_map_gsi_to_irq
@@ -22,6 +21,7 @@ from impl.drivers.pci.msi import (
     PCI_IRQ_MSIX,
 )
 from impl.drivers.pci.pci import PciDev, PciPower
+from impl.drivers.xen.irq_info import IrqInfo
 from impl.kernel.irq.affinity import IrqAffinity
 from impl.kernel.irq.irq import (
     IRQD_AFFINITY_MANAGED,
@@ -32,56 +32,22 @@ from impl.kernel.irq.irq import (
 from impl.kernel.kernel import ALLOCATION_SITES
 from impl.machine import Machine
 from proofs.hierarchy_layer import levels
+from proofs.platform_operations import PLATFORM_OPERATIONS, vmd_vectors
+from proofs.whole_kinds import Act, Choices, Kind, Values, device, each_device, on_device
 from proofs.whole_machine import WholeMachine
 
-__all__ = ["OPERATIONS", "Kind", "Values", "device"]
-
-Values = Mapping[str, int]
-Choices = Callable[[WholeMachine, Machine], Iterable[Values]]
-Act = Callable[[WholeMachine, Machine, Values], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """When an operation is allowed, with which parameters, and what it does.
-
-    `creates` says that it may leave a domain behind although it fails, one that is made when it is
-    first asked for. `may_warn` says that the kernel may complain of the caller."""
-
-    choices: Choices
-    act: Act
-    creates: bool = False
-    may_warn: bool = False
-
+__all__ = ["OPERATIONS"]
 
 # --- devices --------------------------------------------------------------------------------
 
 
-def device(kind: WholeMachine, machine: Machine, values: Values) -> PciDev:
-    """The device that an operation names; KeyError if it is not there."""
-    return machine.pci_devs[kind.devices[values["device"]]]
-
-
-def _each_device(can: Callable[[PciDev], bool]) -> Choices:
-    """The devices that are there, and of which this is true."""
-
-    def choices(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
-        for number, name in enumerate(kind.devices):
-            dev = machine.pci_devs.get(name)
-            if dev is not None and can(dev):
-                yield {"device": number}
-
-    return choices
-
-
 def _absent(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
+    """Devices that may be plugged in: there is a bus for them, and they are no virtual function."""
     for number, name in enumerate(kind.devices):
-        if name not in machine.pci_devs:
+        part = kind.description.devices[number]
+        place = part.segment, part.bus
+        if name not in machine.pci_devs and not part.physfn and place in machine.topology.buses:
             yield {"device": number}
-
-
-def _on_device(act: Callable[[Machine, str], int]) -> Act:
-    return lambda kind, machine, values: act(machine, kind.devices[values["device"]])
 
 
 def _enabled(dev: PciDev) -> bool:
@@ -100,7 +66,7 @@ def _most(dev: PciDev) -> int:
 
 
 def _ranges(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
-    for values in _each_device(_unused)(kind, machine):
+    for values in each_device(_unused)(kind, machine):
         for most in range(1, _most(device(kind, machine, values)) + 1):
             for least in sorted({1, most}):
                 yield {**values, "min": least, "max": most}
@@ -121,7 +87,7 @@ def _in_use(machine: Machine, dev: PciDev) -> bool:
 
 
 def _to_free(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
-    for values in _each_device(_enabled)(kind, machine):
+    for values in each_device(_enabled)(kind, machine):
         if not _in_use(machine, device(kind, machine, values)):
             yield values
 
@@ -142,13 +108,13 @@ def _resume(machine: Machine, name: str) -> int:
 
 def _wired(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
     """Devices whose INTx line ends somewhere, and is not connected yet."""
-    for values in _each_device(lambda dev: _unused(dev) and not dev.irq)(kind, machine):
+    for values in each_device(lambda dev: _unused(dev) and not dev.irq)(kind, machine):
         if kind.description.devices[values["device"]].gsi >= 0:
             yield values
 
 
 def _connected(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
-    for values in _each_device(lambda dev: _unused(dev) and bool(dev.irq))(kind, machine):
+    for values in each_device(lambda dev: _unused(dev) and bool(dev.irq))(kind, machine):
         if not machine.irqs.descs[device(kind, machine, values).irq].action:
             yield values
 
@@ -159,10 +125,21 @@ def _connected(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
 def _irqs(can: Callable[[IrqDesc], bool]) -> Choices:
     def choices(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
         for irq, desc in sorted(machine.irqs.descs.items()):
-            if any(levels(desc.irq_data)) and can(desc):
+            if _anyones(desc) and can(desc):
                 yield {"irq": irq}
 
     return choices
+
+
+def _anyones(desc: IrqDesc) -> bool:
+    """Whether somebody has the irq: a domain, or the event code of Xen."""
+    return any(levels(desc.irq_data)) or isinstance(desc.irq_data.chip_data, IrqInfo)
+
+
+def _own_handlers(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
+    """The irqs with a handler, but for those of a VMD, whose driver keeps them."""
+    kept = vmd_vectors(machine)
+    return (values for values in _irqs(_handled)(kind, machine) if values["irq"] not in kept)
 
 
 def _idle(desc: IrqDesc) -> bool:
@@ -294,7 +271,7 @@ def _fail(kind: WholeMachine, machine: Machine, values: Values) -> int:
     return 0
 
 
-_FATAL: Final = ("add_pin_to_irq_node",)
+_FATAL: Final = ("add_pin_to_irq_node", "xen_irq_init")
 """Where the kernel panics without memory."""
 
 _ONE_APART: Final = IrqAffinity(pre_vectors=1)
@@ -306,19 +283,19 @@ OPERATIONS: Final[Mapping[str, Kind]] = {
     "alloc_any": Kind(_ranges, _alloc(PCI_IRQ_ALL_TYPES)),
     "alloc_spread": Kind(_ranges, _alloc(PCI_IRQ_ALL_TYPES | PCI_IRQ_AFFINITY)),
     "alloc_spread_but_one": Kind(_ranges, _alloc(PCI_IRQ_ALL_TYPES | PCI_IRQ_AFFINITY, _ONE_APART)),
-    "free_vectors": Kind(_to_free, _on_device(Machine.pci_free_irq_vectors)),
-    "enable_device": Kind(_wired, _on_device(Machine.pci_enable_device)),
-    "disable_device": Kind(_connected, _on_device(Machine.pci_disable_device)),
-    "add_device": Kind(_absent, _on_device(Machine.pci_add_device)),
+    "free_vectors": Kind(_to_free, on_device(Machine.pci_free_irq_vectors)),
+    "enable_device": Kind(_wired, on_device(Machine.pci_enable_device)),
+    "disable_device": Kind(_connected, on_device(Machine.pci_disable_device)),
+    "add_device": Kind(_absent, on_device(Machine.pci_add_device)),
     "remove_device": Kind(
-        _each_device(lambda dev: _unused(dev) and not dev.irq),
-        _on_device(Machine.pci_remove_device),
+        each_device(lambda dev: _unused(dev) and not dev.irq),
+        on_device(Machine.pci_remove_device),
     ),
     "suspend": Kind(
-        _each_device(_awake),
-        _on_device(lambda machine, name: machine.pci_set_power_state(name, PciPower.D3COLD)),
+        each_device(_awake),
+        on_device(lambda machine, name: machine.pci_set_power_state(name, PciPower.D3COLD)),
     ),
-    "resume": Kind(_each_device(_asleep), _on_device(_resume)),
+    "resume": Kind(each_device(_asleep), on_device(_resume)),
     "request_irq": Kind(
         _irqs(_idle),
         lambda k, m, v: m.request_irq(v["irq"]),
@@ -339,7 +316,7 @@ OPERATIONS: Final[Mapping[str, Kind]] = {
         _irqs(lambda desc: _handled(desc) and desc.depth == 0),
         lambda k, m, v: m.disable_irq(v["irq"]),
     ),
-    "free_irq": Kind(_irqs(_handled), lambda k, m, v: m.free_irq(v["irq"])),
+    "free_irq": Kind(_own_handlers, lambda k, m, v: m.free_irq(v["irq"])),
     "set_affinity": Kind(_with_mask(_plain), lambda k, m, v: m.set_affinity(v["irq"], v["mask"])),
     "isolate": Kind(
         _with_mask(_managed_started),
@@ -367,6 +344,7 @@ OPERATIONS: Final[Mapping[str, Kind]] = {
     "cpu_up": Kind(_cpus(_offline), lambda k, m, v: m.cpu_up(v["cpu"])),
     "cpu_down": Kind(_cpus(_online), lambda k, m, v: m.cpu_down(v["cpu"])),
     "cleanup_ipi": Kind(_cpus(_listed), lambda k, m, v: int(m.cleanup_ipi(v["cpu"]))),
-    "fail_next": Kind(_faults, _fail),
+    "fail_next": Kind(_faults, _fail, prepares=True),
+    **PLATFORM_OPERATIONS,
 }
 """Everything that can be done, by name."""

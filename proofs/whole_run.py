@@ -20,9 +20,10 @@ from proofs.driven import Operation
 from proofs.judge import Judge
 from proofs.layers import Names
 from proofs.machine_copy import copied, revived
-from proofs.machine_tasks import LAYERS, SENTENCES
+from proofs.machine_tasks import SENTENCES
 from proofs.monitor import Broken, Finding, HazardEntered, Monitor
 from proofs.monitored import COMPARED
+from proofs.platform_operations import expected_refusal, forget_refusals
 from proofs.whole_laws import Laws
 from proofs.whole_layers import binding_of, scope_of
 from proofs.whole_ledger import PER_IRQ, apart, ledger, residue
@@ -50,7 +51,8 @@ class Moment:
 
 
 class WholeRun:
-    """One machine under the monitors of `layers`; a lenient one notes what is broken and goes on.
+    """One machine under the monitors of `layers`, by default all that can follow it; a lenient one
+    notes what is broken and goes on.
 
     `hazards` is what the environment may enter, `names` the operations that are tried."""
 
@@ -58,16 +60,17 @@ class WholeRun:
         self,
         kind: WholeMachine,
         *,
-        layers: Sequence[str] = LAYERS,
+        layers: Sequence[str] | None = None,
         hazards: frozenset[str] = frozenset(),
         lenient: bool = False,
         names: tuple[str, ...] = tuple(OPERATIONS),
     ) -> None:
-        self.kind, self.hazards, self.names, self.lenient = kind, hazards, names, lenient
-        self.layers = tuple(layers)
+        self.kind, self.hazards, self.lenient = kind, hazards, lenient
+        self.names = tuple(name for name in names if name not in kind.never)
+        self.layers = kind.layers if layers is None else tuple(layers)
         self.numbers = kind.names()
         self.monitors = {
-            layer: _monitor(kind, layer, self.numbers, hazards, lenient) for layer in layers
+            layer: _monitor(kind, layer, self.numbers, hazards, lenient) for layer in self.layers
         }
         for layer, monitor in self.monitors.items():
             if layer != "vectors" and "vectors" in self.monitors:
@@ -135,7 +138,7 @@ class WholeRun:
         Raises Broken, or HazardEntered: then the machine must be restored before it is used again.
         """
         what, before, book = OPERATIONS[operation.name], self.seen, ledger(self.machine)
-        failing = bool(self.machine.kernel.failures)
+        failing = expected_refusal(self.machine)
         for monitor in self.monitors.values():
             monitor.warned = False
         self.laws.begin(self.machine, operation, failing)
@@ -143,9 +146,9 @@ class WholeRun:
             result = what.act(self.kind, self.machine, dict(operation.params))
         except KernelBug as bug:
             raise Broken(Finding("KernelBug", f"{operation}: {bug}")) from bug
-        self.struck = failing and not self.machine.kernel.failures
-        if operation.name != "fail_next":
-            self.machine.kernel.failures.clear()
+        self.struck = failing and not expected_refusal(self.machine)
+        if not what.prepares:
+            forget_refusals(self.machine)
         self.seen = self._settle()
         warned = any(monitor.warned for monitor in self.monitors.values())
         if warned and not (what.may_warn or failing):
@@ -261,16 +264,25 @@ class WholeRun:
     def left(self, start: Moment) -> tuple[str, ...]:
         """In what the machine differs from one on which only CPUs came and went. Ends the run."""
         book, seen = ledger(self.machine), self.seen
+        online, vectors = self.machine.kernel.cpu_online_mask, seen.get("vectors")
         self.restore(start)
-        idle = self.seen["vectors"]
-        for name, wanted in (("cpu_up", "initialized"), ("cpu_down", "cpu_online")):
-            for cpu in range(len(self.kind.description.nodes)):
-                if bool(seen["vectors"][wanted].get(cpu)) != bool(idle[wanted].get(cpu)):
-                    self.perform(Operation(name, (("cpu", cpu),)))
-                    idle = self.seen["vectors"]
-        lost = [name for name in COMPARED if seen["vectors"][name] != idle[name]]
+        for operation in self.leaving():
+            self.perform(operation)
+        for cpu in range(len(self.kind.description.nodes)):
+            if vectors is not None and vectors["initialized"].get(cpu):
+                self._bring(cpu, up=True)
+            self._bring(cpu, up=bool(online >> cpu & 1))
+        lost = [] if vectors is None else self._apart_from(vectors)
         # The irqs of the PIC stay, and keep what somebody asked of them.
         return (*lost, *(name for name in apart(ledger(self.machine), book) if name != PER_IRQ))
+
+    def _bring(self, cpu: int, *, up: bool) -> None:
+        if self.machine.kernel.cpu_online(cpu) != up:
+            self.perform(Operation("cpu_up" if up else "cpu_down", (("cpu", cpu),)))
+
+    def _apart_from(self, vectors: Mapping[str, Store]) -> list[str]:
+        idle = self.seen["vectors"]
+        return [name for name in COMPARED if vectors[name] != idle[name]]
 
     def tell(
         self, operations: Sequence[Operation], finding: Finding, *, shortest: bool
@@ -304,12 +316,19 @@ _OF_DOMAINS: Final = frozenset({"live", "parent", "above", "newer", "hierarchica
 _LEAVING: Final = (
     "free_irq",
     "resume",
+    "ims_free",
+    "ims_remove",
+    "platform_free",
     "free_vectors",
+    "vmd_remove",
     "disable_device",
+    "remove_functions",
     "unregister_gsi",
     "hpet_free_irq",
     "dmar_free_hwirq",
     "uv_teardown_irq",
+    "hv_pci_remove",
+    "insert_unit",
     "add_device",
 )
 

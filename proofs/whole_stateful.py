@@ -9,6 +9,7 @@ machine must be what it was after boot (VEC-18, DOM-8). See `proofs.stateful` fo
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -24,31 +25,45 @@ from proofs.verdict import Verdict
 from proofs.whole_machine import MACHINES, WholeMachine
 from proofs.whole_run import WholeRun
 
-__all__ = ["run"]
+__all__ = ["WHOLE", "booted", "defects_of", "run"]
+
+WHOLE: Final[Mapping[str, WholeMachine]] = {m.description.name: m for m in MACHINES}
+"""Every whole machine that random programs run on, by its name."""
 
 _PROGRAM: Final = STEPS + 10
 """Operations of a program, with what takes everything away."""
 
 
-def run(number: int, steps: int, switches: frozenset[str] = frozenset()) -> tuple[Result, ...]:
-    """Random programs of about `steps` operations in all, the same ones for the same `number`, with
-    these defects on.
-
-    One result for each invariant and each law. A program that is refuted ends the run: the others
-    then held to what was done until there. ValueError for an unknown defect."""
+def defects_of(switches: frozenset[str]) -> frozenset[Defect]:
+    """The defects of these names; ValueError for an unknown one."""
     known = {d.value: d for d in Defect}
     unknown = switches - known.keys()
     if unknown:
         raise ValueError(f"no such defect: {', '.join(sorted(unknown))}")
-    defects = frozenset(known[name] for name in switches)
+    return frozenset(known[name] for name in switches)
+
+
+def run(
+    number: int,
+    steps: int,
+    switches: frozenset[str] = frozenset(),
+    names: Sequence[str] = tuple(WHOLE),
+) -> tuple[Result, ...]:
+    """Random programs of about `steps` operations in all, the same ones for the same `number`, with
+    these defects on, on the machines of these names.
+
+    One result for each invariant and each law. A program that is refuted ends the run: the others
+    then held to what was done until there. ValueError for an unknown defect, KeyError for an
+    unknown machine."""
+    defects = defects_of(switches)
     began = time.monotonic()
     sessions: list[Session] = []
     found: Counterexample | None = None
-    for machine in MACHINES:
-        broken, session = _session(replace(machine, defects=defects))
+    for name in names:
+        broken, session = booted(replace(WHOLE[name], defects=defects))
         if session is not None:
             sessions.append(session)
-            found = drive(session, number, max(1, steps // (_PROGRAM * len(MACHINES))))
+            found = drive(session, number, max(1, steps // (_PROGRAM * len(names))))
         else:
             found = broken
         if found is not None:
@@ -56,7 +71,7 @@ def run(number: int, steps: int, switches: frozenset[str] = frozenset()) -> tupl
     return _results(sessions, found, time.monotonic() - began)
 
 
-def _session(machine: WholeMachine) -> tuple[Counterexample | None, Session | None]:
+def booted(machine: WholeMachine) -> tuple[Counterexample | None, Session | None]:
     """A session on a machine that has booted, or what is wrong with its boot."""
     try:
         run = WholeRun(machine)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The ids of the dossier's core half: what a complete check has a row for.
+"""The ids of the dossier: what a complete check has a row for.
 
 An id means the same wherever it stands. Most are invariants or theorems of a layer, and their
 sentence stands there; the laws that no layer states have theirs here. An id that no check covers
@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["CORE", "LAWS", "UNCHECKED", "order"]
+__all__ = ["ARCH", "CORE", "LAWS", "UNCHECKED", "order"]
 
-_FAMILIES: Final[Mapping[str, int]] = {
+_CORE: Final[Mapping[str, int]] = {
     "MX": 17,
     "VEC": 22,
     "GEN": 7,
@@ -26,17 +26,42 @@ _FAMILIES: Final[Mapping[str, int]] = {
     "INIT": 6,
     "X": 6,
 }
-"""The families in the dossier's order, and how many numbered ids each has."""
+"""The families of the core half in the dossier's order, and how many numbered ids each has."""
 
-CORE: Final[tuple[str, ...]] = tuple(
-    id
-    for family, last in _FAMILIES.items()
-    for id in (
-        *(f"{family}-{number}" for number in range(1, last + 1)),
-        *(("APIC-Q",) if family == "APIC" else ()),
+_ARCH: Final[Mapping[str, int]] = {
+    "IRC": 5,
+    "INT": 15,
+    "AMD": 12,
+    "HVI": 3,
+    "HVP": 5,
+    "VMD": 12,
+    "XEN": 10,
+    "XB": 17,
+    "SEL": 7,
+    "FB": 3,
+    "PLT": 7,
+    "IMS": 12,
+    "HW": 1,
+}
+"""Those of the other half: remapping, virtual machines, device MSI."""
+
+
+def _ids(families: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(
+        id
+        for family, last in families.items()
+        for id in (
+            *(f"{family}-{number}" for number in range(1, last + 1)),
+            *(("APIC-Q",) if family == "APIC" else ()),
+        )
     )
-)
+
+
+CORE: Final[tuple[str, ...]] = _ids(_CORE)
 """Every id of the core half, in the dossier's order."""
+
+ARCH: Final[tuple[str, ...]] = _ids(_ARCH)
+"""Every id of the other half."""
 
 LAWS: Final[Mapping[str, str]] = {
     "MX-12": "The CPU and the bit are chosen by the kernel's rules.",
@@ -45,7 +70,7 @@ LAWS: Final[Mapping[str, str]] = {
 """Sentences of ids that are neither an invariant nor a theorem of any layer."""
 
 UNCHECKED: Final[Mapping[str, str]] = {}
-"""Ids of the core half that no check covers, and why."""
+"""Ids that no check covers, and why."""
 
 
 def order(id: str) -> tuple[int, int, str]:
@@ -55,6 +80,6 @@ def order(id: str) -> tuple[int, int, str]:
     ['VEC-2', 'VEC-10', 'VEC-pc', 'X-1']
     """
     family, _, rest = id.partition("-")
-    families = tuple(_FAMILIES)
+    families = (*_CORE, *_ARCH)
     number = int(rest) if rest.isdigit() else 99
     return (families.index(family) if family in families else len(families), number, rest)

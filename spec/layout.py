@@ -101,7 +101,7 @@ def _bounds(f: Field, scope: Scope) -> tuple[int, int]:
         case Enum():
             return 0, len(f.type.members) - 1
         case Int():
-            most = 1
+            most = f.type.most
             for sort in f.type.of:
                 most *= scope.size(sort.name)
             return -(most + 1), most + 1

@@ -56,9 +56,11 @@ class Bool:
 @dataclass(frozen=True, slots=True)
 class Int:
     """An integer. `of` names the sorts whose product bounds its size where a scope is fixed:
-    a count of vectors has ``of == (VECTOR,)``. Unbounded everywhere else."""
+    a count of vectors has ``of == (VECTOR,)``; `most` is a further factor. Unbounded everywhere
+    else."""
 
     of: tuple[Sort, ...] = ()
+    most: int = 1
 
 
 BOOL = Bool()

@@ -61,13 +61,21 @@ class PciMachine(VectorMachine):
             pci_msi_enable=pci_msi_enable,
             irq_hw_number_bits=irq_hw_number_bits,
         )
-        run_apic_post_init(self.x86)
+        self.init_IRQ()
+        self.intr_mode_init()
         for cpu in range(1, nr_cpus):
             assert self.cpu_up(cpu) == 0
         self.kernel.this_cpu = 0
         pci_arch_init(self.x86, self.pci)
         self.root = self.bus(0)
         self.nr_devices = 0
+
+    def init_IRQ(self) -> None:
+        """What a platform does when interrupts are initialized."""
+
+    def intr_mode_init(self) -> None:
+        """What happens when the interrupt mode is settled."""
+        run_apic_post_init(self.x86)
 
     def bus(self, number: int, *, segment: int = 0, parent: PciBus | None = None) -> PciBus:
         bus = PciBus(self.pci, segment, number, parent=parent)

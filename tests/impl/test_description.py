@@ -100,8 +100,8 @@ MISTAKES = {
         "m.toml:1: error: machine: name is empty",
     ),
     "platform": (
-        'name = "m"\nplatform = "xen"\n[cpus]\ncount = 1\n',
-        "m.toml:2: error: machine: platform is 'xen', not one of native",
+        'name = "m"\nplatform = "vax"\n[cpus]\ncount = 1\n',
+        "m.toml:2: error: machine: platform is 'vax', not one of native, hyperv, xen",
     ),
     "unknown top-level key": ("cpu = 3\n" + HEAD, "m.toml:1: error: machine: unknown key 'cpu'"),
     "unknown section": (HEAD + "[hpets]\n", "m.toml:5: error: machine: unknown key 'hpets'"),

@@ -20,12 +20,9 @@ from impl.drivers.pci.msi import (
 )
 from impl.drivers.pci.pci import PciPower
 from impl.kernel.irq.irqdomain import DomainBus
-from impl.kernel.kernel import ALLOCATION_SITES
 from impl.machine import Machine
 from tests.impl.machine_support import booted, described, footprint, irq_desc, vector_level
-
-RECOVERABLE = [site for site in ALLOCATION_SITES if site != "add_pin_to_irq_node"]
-"""Where the kernel survives that memory is short."""
+from tests.impl.random_machine import laid_bare, step, teardown
 
 SMALL_MACHINES = ("bare-metal", "hpet-dmar", "numa", "small", "uv")
 
@@ -37,38 +34,6 @@ def counters(m: Machine) -> tuple[int, int, int]:
 
 def irqs_of(m: Machine, name: str, count: int) -> list[int]:
     return [m.pci_irq_vector(name, nr) for nr in range(count)]
-
-
-def teardown(m: Machine) -> None:
-    """Every driver goes, and every CPU comes up."""
-    m.kernel.failures.clear()
-    for cpu in range(m.kernel.nr_cpu_ids):
-        assert m.cpu_up(cpu) == 0
-    for irq, desc in list(m.irqs.descs.items()):
-        if desc.action and (irq or not m.description.timer):
-            assert m.free_irq(irq) == 0
-    for name in list(m.pci_devs):
-        assert m.pci_free_irq_vectors(name) == 0
-        assert m.pci_disable_device(name) == 0
-    for part in m.description.hpets:
-        for num in range(part.channels):
-            assert m.hpet_free_irq(part.id, num) in (0, -errno.ENODEV)
-    for irq, desc in list(m.irqs.descs.items()):
-        domain = desc.irq_data.domain
-        if domain is not None and domain.name == "DMAR-MSI":
-            assert m.dmar_free_hwirq(irq) == 0
-        elif domain is not None and domain is m.uv_hubs.domain:
-            assert m.uv_teardown_irq(irq) == 0
-
-
-def settle(m: Machine) -> None:
-    """Bring the timer back to where it was at boot, and let every move end."""
-    for target in (1, 0):
-        assert m.set_affinity(0, 1 << target) == 0
-        for _ in range(3):
-            m.fire(0)
-            for cpu in range(m.kernel.nr_cpu_ids):
-                m.cleanup_ipi(cpu)
 
 
 # Booting
@@ -338,41 +303,6 @@ def test_an_interrupt_without_a_device_behind_it_does_not_fire() -> None:
 # Teardown
 
 
-def step(m: Machine, rng: random.Random) -> None:
-    """One random operation; whatever it answers is fine."""
-    name = rng.choice(list(m.topology.parts))
-    irq = rng.choice(list(m.irqs.descs))
-    cpu = rng.randrange(m.kernel.nr_cpu_ids)
-    mask = rng.randrange(1, 1 << m.kernel.nr_cpu_ids)
-    flags = rng.randrange(16)
-    gsi = rng.randrange(1, 4)
-    operations: list[Callable[[], object]] = [
-        lambda: m.pci_alloc_irq_vectors(name, 1, rng.randrange(1, 5), flags),
-        lambda: m.pci_free_irq_vectors(name),
-        lambda: m.pci_enable_device(name),
-        lambda: m.pci_disable_device(name),
-        lambda: m.pci_remove_device(name),
-        lambda: m.pci_add_device(name),
-        lambda: m.pci_restore_msi_state(name),
-        lambda: m.hpet_assign_irq(0, rng.randrange(2)),
-        lambda: m.dmar_alloc_hwirq(rng.randrange(2)),
-        lambda: m.request_irq(irq),
-        lambda: m.request_irq(irq),
-        lambda: m.free_irq(irq) if irq else 0,
-        lambda: m.disable_irq(irq),
-        lambda: m.enable_irq(irq),
-        lambda: m.set_affinity(irq, mask),
-        lambda: m.fire(irq),
-        lambda: m.fire(irq),
-        lambda: m.fire_gsi(gsi),
-        lambda: m.cleanup_ipi(cpu),
-        lambda: m.cpu_down(cpu),
-        lambda: m.cpu_up(cpu),
-        lambda: m.fail_next(rng.choice(RECOVERABLE)),
-    ]
-    rng.choice(operations)()
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_vec_18_x_4_teardown_of_everything_leaves_the_state_after_boot(seed: int) -> None:
     rng = random.Random(seed)
@@ -381,13 +311,7 @@ def test_vec_18_x_4_teardown_of_everything_leaves_the_state_after_boot(seed: int
     before = footprint(m)
     for _ in range(250):
         step(m, rng)
-    teardown(m)
-    for name in m.topology.parts:
-        assert m.pci_add_device(name) in (0, -errno.EEXIST)
-    assert m.free_irq(0) == 0 and m.request_irq(0) == 0
-    settle(m)
-    after = footprint(m)
-    assert after == before
+    assert laid_bare(m) == before
 
 
 def test_vec_18_teardown_of_the_uv_machine() -> None:

@@ -375,7 +375,7 @@ def test_input_that_is_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     errors = capsys.readouterr().err.splitlines()
     assert errors[0].startswith(f"{cut}:77: error: the file breaks off in this line")
     assert errors[1] == f"{tmp_path / 'missing'}: error: No such file or directory"
-    assert errors[2] == f"{tmp_path}: error: Is a directory"
+    assert errors[2].startswith(f"{tmp_path}: error: holds no snapshot")
     assert len(errors) == 3
 
 

@@ -8,13 +8,15 @@ import pytest
 import z3
 
 from impl.drivers.pci.msi_regs import pci_msi_calc_hwirq
-from proofs import bits, bits_hwirq, bits_message, equivalence
+from proofs import bits, bits_hwirq, bits_message, equivalence, series_facts
 from proofs.obligation import Claim, Falsity, Sentence, discharge
 from proofs.verdict import Verdict
 from spec import hwirq, message, series
 from spec.message import Message
 
-MODULES = {module.__name__: module for module in (bits_hwirq, bits_message, equivalence)}
+MODULES = {
+    module.__name__: module for module in (bits_hwirq, bits_message, equivalence, series_facts)
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -171,6 +173,37 @@ FAULTS: dict[str, tuple[str, Any, str, Any]] = {
         series,
         "COMPOSES_AFTER",
         frozenset({"APIC"}),
+    ),
+    "series_2_a_hook_stays": ("series-2", series_facts, "_REMOVED", ("arch_init",)),
+    "series_9_no_parent_for_an_hpet": (
+        "series-9",
+        series_facts,
+        "_AFTER",
+        {"Intel": {"IOAPIC_GET_PARENT": "ir", "PCI_MSI": "msi", "PCI_MSIX": "msi"}},
+    ),
+    "series_10_devices_get_the_parent": (
+        "series-10",
+        series_facts,
+        "_AFTER",
+        {"AMD": dict.fromkeys(("IOAPIC_GET_PARENT", "HPET_GET_PARENT", "PCI_MSI"), "ir")},
+    ),
+    "series_11_hyper_v_answers_devices": (
+        "series-11",
+        series_facts,
+        "_AFTER",
+        {"Hyper-V": {"IOAPIC_GET_PARENT": "ir", "PCI_MSI": "ir"}},
+    ),
+    "series_21_the_bios_is_forgotten": (
+        "series-21",
+        series_facts,
+        "_steps_after",
+        lambda direct, bios, hook_ends: ["pci_mmcfg_early_init", "arch_init"],
+    ),
+    "series_40_prepared_as_pci": (
+        "series-40",
+        series_facts,
+        "x86_msi_prepare",
+        lambda domain, dev, nvec, arg: 0,
     ),
 }
 

@@ -15,7 +15,16 @@ from proofs.verdict import Verdict
 ROOT = Path(__file__).parents[2]
 
 EXHAUSTED = {
+    "compose_ir_ioapic_entry",
     "compose_msi_msg",
+    "compose_pirq_msg",
+    "decode_ir_msi_msg",
+    "decode_pirq_msg",
+    "ir_hwirq",
+    "ir_ioapic_index",
+    "irte_apicid",
+    "irte_dest",
+    "is_remappable",
     "msi_mask",
     "msi_vec_count",
     "msix_vec_count",
@@ -23,7 +32,14 @@ EXHAUSTED = {
     "pci_devid",
     "pci_msi_calc_hwirq",
 }
-TRIED = {"find_next_zero_area", "lowest_zero", "multiple_of", "unpack"}
+TRIED = {
+    "compose_ir_msi_msg",
+    "find_next_zero_area",
+    "irte_accepts",
+    "lowest_zero",
+    "multiple_of",
+    "unpack",
+}
 
 FAULTS = {
     "pci_4_segment_shifted_by_26": ("impl.drivers.pci.msi_regs", "<< 27", "<< 26"),
@@ -44,7 +60,17 @@ FAULTS = {
         "_DEST_ID_SHIFT = 11",
     ),
     "decoded_vector_not_cut_out": ("impl.arch.x86.msidef", "data & _VECTOR_MASK", "data"),
+    "xen_6_pirq_shifted_by_11": (
+        "impl.arch.x86.xen_message",
+        "_DEST_ID_SHIFT = 12",
+        "_DEST_ID_SHIFT = 11",
+    ),
     "area_one_too_short": ("impl.kernel.bitmap", "range(1, count)", "range(1, count - 1)"),
+    "int_5_index_shifted_by_6": (
+        "impl.drivers.iommu.intel_irte",
+        "(index & 0x7FFF) << 5",
+        "(index & 0x7FFF) << 6",
+    ),
     "packed_without_the_mask": (
         "impl.arch.x86.io_apic_regs",
         "        | entry.mask << 16\n",

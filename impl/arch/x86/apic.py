@@ -7,7 +7,7 @@ from impl.arch.x86.io_apic import IoApics
 from impl.arch.x86.io_apic_setup import setup_IO_APIC
 from impl.arch.x86.irq_vectors import PIC_CASCADE_IR
 from impl.arch.x86.lapic import lapic_assign_legacy_vector
-from impl.arch.x86.x86_init import run_apic_post_init
+from impl.arch.x86.x86_init import X86Platform, run_apic_post_init
 
 __all__ = ["ApicIntrMode", "apic_intr_mode_init"]
 
@@ -35,18 +35,28 @@ class ApicIntrMode(enum.IntEnum):
 def apic_intr_mode_init(a: IoApics, mode: ApicIntrMode, *, timer: bool) -> None:
     """Switch to `mode`; `timer` says that irq 0 drives a clock.
 
-    The platform's hook runs once, in whatever mode but PIC, when routing is settled.
+    The platform's hook runs once, in whatever mode but PIC, when routing is settled.  Remapping is
+    on before the IO-APICs look for their parents.
     """
     x86 = a.x86
     if mode is ApicIntrMode.PIC:
         x86.trace("pic_mode_kept")
         return
     if mode is not ApicIntrMode.SYMMETRIC_IO_NO_ROUTING:
-        x86.trace("default_setup_apic_routing")
+        _default_setup_apic_routing(x86)
     run_apic_post_init(x86)
     x86.trace("apic_bsp_setup")
+    if x86.init.irq_remap_enable_fault_handling is not None:
+        x86.init.irq_remap_enable_fault_handling()
     setup_IO_APIC(a, timer=timer)
     _lapic_update_legacy_vectors(a)
+
+
+def _default_setup_apic_routing(x86: X86Platform) -> None:
+    """Remapping comes first, as it decides whether the x2APIC mode can be used."""
+    if x86.init.enable_IR_x2apic is not None:
+        x86.init.enable_IR_x2apic()
+    x86.trace("default_setup_apic_routing")
 
 
 def _lapic_update_legacy_vectors(a: IoApics) -> None:

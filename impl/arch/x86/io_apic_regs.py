@@ -25,7 +25,8 @@ class IoApicRouteEntry:
 
     `vector` and `dest` have 8 bits, `delivery_mode` 3, the others one.  `irr` is read-only: the
     pin is level triggered and its interrupt not yet acknowledged (Remote IRR).  The delivery
-    status, also read-only, is left out.
+    status, also read-only, is left out.  `remap` are the 8 bits below `dest`: they are reserved
+    unless a remapping driver gives the entry a format of its own.
     """
 
     vector: int = 0
@@ -36,6 +37,7 @@ class IoApicRouteEntry:
     trigger: int = IOAPIC_EDGE
     mask: int = 0
     dest: int = 0
+    remap: int = 0
 
 
 def pack(entry: IoApicRouteEntry) -> int:
@@ -43,7 +45,7 @@ def pack(entry: IoApicRouteEntry) -> int:
 
     pre: 0 <= entry.vector < 256 and 0 <= entry.dest < 256 and 0 <= entry.delivery_mode < 8
     pre: 0 <= entry.dest_mode < 2 and 0 <= entry.polarity < 2 and 0 <= entry.irr < 2
-    pre: 0 <= entry.trigger < 2 and 0 <= entry.mask < 2
+    pre: 0 <= entry.trigger < 2 and 0 <= entry.mask < 2 and 0 <= entry.remap < 256
     post: 0 <= _ < 1 << 64 and unpack(_) == entry
     """
     return (
@@ -54,6 +56,7 @@ def pack(entry: IoApicRouteEntry) -> int:
         | entry.irr << 14
         | entry.trigger << 15
         | entry.mask << 16
+        | entry.remap << 48
         | entry.dest << 56
     )
 
@@ -62,7 +65,7 @@ def unpack(word: int) -> IoApicRouteEntry:
     """The entry that 64 bits mean; reserved bits are ignored.
 
     pre: 0 <= word < 1 << 64
-    post: pack(_) == word & 0xFF0000000001EFFF
+    post: pack(_) == word & 0xFFFF00000001EFFF
     """
     return IoApicRouteEntry(
         vector=word & 0xFF,
@@ -73,4 +76,5 @@ def unpack(word: int) -> IoApicRouteEntry:
         trigger=word >> 15 & 1,
         mask=word >> 16 & 1,
         dest=word >> 56 & 0xFF,
+        remap=word >> 48 & 0xFF,
     )

@@ -29,7 +29,10 @@ X86_IRQ_ALLOC_LEGACY = 2
 
 
 class X86_IRQ_ALLOC_TYPE(enum.IntEnum):
-    """Who allocates (enum irq_alloc_type); the last two only look for a parent domain."""
+    """Who allocates (enum irq_alloc_type, with the type of V2 #39).
+
+    The last two only look for a parent domain.
+    """
 
     NONE = 0
     IOAPIC = 1
@@ -38,8 +41,9 @@ class X86_IRQ_ALLOC_TYPE(enum.IntEnum):
     PCI_MSIX = 4
     DMAR = 5
     UV = 6
-    IOAPIC_GET_PARENT = 7
-    HPET_GET_PARENT = 8
+    DEV_MSI = 7
+    IOAPIC_GET_PARENT = 8
+    HPET_GET_PARENT = 9
 
 
 @dataclass(slots=True)

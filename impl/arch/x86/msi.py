@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""MSI of PCI devices without interrupt remapping (arch/x86/kernel/apic/msi.c, v5.10).
+"""MSI of PCI devices (arch/x86/kernel/apic/msi.c, v5.10).
 
-A message names the CPU and the vector in separate registers.  While a device that cannot be masked
-moves, its message must never name a pair that nobody owns: see msi_set_affinity.
+Without interrupt remapping a message names the CPU and the vector in separate registers.  While a
+device that cannot be masked moves, its message must never name a pair that nobody owns: see
+msi_set_affinity.
 """
 
 from functools import partial
@@ -28,9 +29,14 @@ from impl.arch.x86.vector_domain import irq_msi_compose_msg
 from impl.arch.x86.x86_init import X86Platform
 from impl.drivers.pci.msi_access import pci_msi_mask_irq, pci_msi_unmask_irq
 from impl.drivers.pci.msi_domain import pci_msi_create_irq_domain
+from impl.drivers.pci.pci import PciDev
 from impl.kernel.cpumask import cpumask_first
 from impl.kernel.device import Device
-from impl.kernel.irq.chip import irq_chip_ack_parent, irq_chip_retrigger_hierarchy
+from impl.kernel.irq.chip import (
+    irq_chip_ack_parent,
+    irq_chip_retrigger_hierarchy,
+    irq_chip_set_vcpu_affinity_parent,
+)
 from impl.kernel.irq.irq import (
     IRQ_SET_MASK_OK_DONE,
     IRQD_MSI_NOMASK_QUIRK,
@@ -42,9 +48,11 @@ from impl.kernel.irq.irq import (
 from impl.kernel.irq.irqdomain import (
     IRQ_DOMAIN_MSI_NOMASK_QUIRK,
     irq_domain_alloc_named_fwnode,
+    irq_domain_alloc_named_id_fwnode,
     irq_domain_free_fwnode,
 )
 from impl.kernel.irq.msi import (
+    MSI_FLAG_MULTI_PCI_MSI,
     MSI_FLAG_PCI_MSIX,
     MSI_FLAG_USE_DEF_CHIP_OPS,
     MSI_FLAG_USE_DEF_DOM_OPS,
@@ -54,11 +62,13 @@ from impl.kernel.irq.msi import (
 from impl.kernel.kernel import KernelBug
 
 __all__ = [
+    "arch_create_remap_msi_irq_domain",
     "msi_set_affinity",
     "native_create_pci_msi_domain",
     "pci_msi_controller",
     "pci_msi_prepare",
     "x86_create_pci_msi_domain",
+    "x86_msi_prepare",
 ]
 
 
@@ -88,6 +98,15 @@ def pci_msi_prepare(domain: IrqDomain, dev: Device, nvec: int, arg: IrqAllocInfo
     return 0
 
 
+def x86_msi_prepare(domain: IrqDomain, dev: Device, nvec: int, arg: IrqAllocInfo) -> int:
+    """arch_msi_prepare of x86 (V2 #40): pci_msi_prepare, or type DEV_MSI for other devices."""
+    if isinstance(dev, PciDev):
+        return pci_msi_prepare(domain, dev, nvec, arg)
+    init_irq_alloc_info(arg, None)
+    arg.type = X86_IRQ_ALLOC_TYPE.DEV_MSI
+    return 0
+
+
 def native_create_pci_msi_domain(x86: X86Platform) -> IrqDomain | None:
     """Create the domain "PCI-MSI" on top of the vector domain.
 
@@ -111,6 +130,32 @@ def native_create_pci_msi_domain(x86: X86Platform) -> IrqDomain | None:
         x86.kernel.warn()
         return None
     domain.flags |= IRQ_DOMAIN_MSI_NOMASK_QUIRK
+    return domain
+
+
+def arch_create_remap_msi_irq_domain(
+    x86: X86Platform, parent: IrqDomain, name: str, id: int
+) -> IrqDomain | None:
+    """Create the PCI/MSI domain of a remapping unit on top of the unit's own; None without memory.
+
+    The message of an interrupt never changes there, so its devices may have blocks of vectors, and
+    nothing is to be written when an interrupt moves.
+    """
+    fwnode = irq_domain_alloc_named_id_fwnode(x86.domains, name, id)
+    if fwnode is None:
+        return None
+    info = MsiDomainInfo(
+        flags=MSI_FLAG_USE_DEF_DOM_OPS
+        | MSI_FLAG_USE_DEF_CHIP_OPS
+        | MSI_FLAG_MULTI_PCI_MSI
+        | MSI_FLAG_PCI_MSIX,
+        ops=MsiDomainOps(msi_prepare=pci_msi_prepare),
+        chip=_pci_msi_ir_controller(),
+        handler_name="edge",
+    )
+    domain = pci_msi_create_irq_domain(x86.domains, fwnode, info, parent)
+    if domain is None:
+        irq_domain_free_fwnode(x86.domains, fwnode)
     return domain
 
 
@@ -148,6 +193,17 @@ def msi_set_affinity(x86: X86Platform, irqd: IrqData, mask: int, force: bool) ->
     else:
         _move_over_this_cpu(x86, irqd, old, cfg)
     return ret
+
+
+def _pci_msi_ir_controller() -> IrqChip:
+    return IrqChip(
+        "IR-PCI-MSI",
+        irq_unmask=pci_msi_unmask_irq,
+        irq_mask=pci_msi_mask_irq,
+        irq_ack=irq_chip_ack_parent,
+        irq_retrigger=irq_chip_retrigger_hierarchy,
+        irq_set_vcpu_affinity=irq_chip_set_vcpu_affinity_parent,
+    )
 
 
 def _message_can_tear(irqd: IrqData, old: HwIrqCfg, new: HwIrqCfg) -> bool:

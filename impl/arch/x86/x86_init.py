@@ -19,19 +19,22 @@ def no_irq_remapping(info: IrqAllocInfo) -> IrqDomain | None:
 
 @dataclass(slots=True)
 class X86Init:
-    """The hooks of struct x86_init_ops, and that of interrupt remapping.
+    """The hooks of struct x86_init_ops, and those of interrupt remapping.
 
     `create_pci_msi_domain` makes the default PCI/MSI domain, None stands for the native one.
     `arch_init` is x86_init.pci.arch_init: 0 ends the PCI initialization there, another value lets
     it go on; it may replace `create_pci_msi_domain`.  `apic_post_init` runs when the interrupt
     mode is settled.  `irq_remapping_get_irq_domain` finds the parent domain for a device that no
-    bus knows.
+    bus knows.  `enable_IR_x2apic` switches remapping on while routing is set up, and the x2APIC
+    mode; `irq_remap_enable_fault_handling` gives the units their own interrupts.
     """
 
     create_pci_msi_domain: Callable[["X86Platform"], IrqDomain | None] | None = None
     arch_init: Callable[["X86Platform"], int] | None = None
     apic_post_init: Callable[["X86Platform"], None] | None = None
     irq_remapping_get_irq_domain: Callable[[IrqAllocInfo], IrqDomain | None] = no_irq_remapping
+    enable_IR_x2apic: Callable[[], None] | None = None
+    irq_remap_enable_fault_handling: Callable[[], None] | None = None
 
 
 class X86Platform:

@@ -27,16 +27,17 @@ from impl.drivers.pci.pci import (
     pci_write_config,
     pci_writel,
 )
+from impl.kernel.device import Device
 from impl.kernel.irq.irq import IrqData, MsiMsg
-from impl.kernel.irq.msi import MsiDesc
+from impl.kernel.irq.msi_desc import MsiDesc, irq_data_get_msi_desc
 from impl.kernel.kernel import KernelBug
 
 __all__ = [
     "default_restore_msi_irqs",
     "first_pci_msi_entry",
-    "irq_data_get_msi_desc",
     "msi_cap_of",
     "msi_desc_to_pci_dev",
+    "msi_desc_to_requester",
     "msi_mask_irq",
     "msix_cap_of",
     "msix_mask_irq",
@@ -64,12 +65,14 @@ def msi_desc_to_pci_dev(desc: MsiDesc) -> PciDev:
     return desc.dev
 
 
-def irq_data_get_msi_desc(irqd: IrqData) -> MsiDesc:
-    """The descriptor that the interrupt belongs to; a BUG if it has none."""
-    desc = irqd.desc.msi_desc
-    if desc is None:
-        raise KernelBug(f"irq {irqd.irq} has no MSI descriptor")
-    return desc
+def msi_desc_to_requester(desc: MsiDesc) -> PciDev:
+    """The PCI function under whose id the message is sent: the device, or what it is a part of."""
+    dev: Device | None = desc.dev
+    while dev is not None and not isinstance(dev, PciDev):
+        dev = dev.parent
+    if dev is None:
+        raise KernelBug(f"{desc.dev.name} is no part of a PCI device")
+    return dev
 
 
 def first_pci_msi_entry(dev: PciDev) -> MsiDesc:

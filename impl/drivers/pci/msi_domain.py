@@ -24,10 +24,8 @@ from impl.kernel.irq.irqdomain import (
     irq_domain_update_bus_token,
 )
 from impl.kernel.irq.msi import (
-    MSI_FLAG_ACTIVATE_EARLY,
     MSI_FLAG_LEVEL_CAPABLE,
     MSI_FLAG_MULTI_PCI_MSI,
-    MSI_FLAG_MUST_REACTIVATE,
     MSI_FLAG_PCI_MSIX,
     MSI_FLAG_USE_DEF_CHIP_OPS,
     MSI_FLAG_USE_DEF_DOM_OPS,
@@ -35,7 +33,10 @@ from impl.kernel.irq.msi import (
     MsiDomainInfo,
     MsiDomainOps,
 )
-from impl.kernel.irq.msi_domain import msi_create_irq_domain
+from impl.kernel.irq.msi_domain import (
+    msi_create_irq_domain,
+    msi_domain_set_default_info_flags,
+)
 from impl.kernel.kernel import KernelBug
 
 __all__ = [
@@ -110,7 +111,7 @@ def pci_msi_create_irq_domain(
         _update_dom_ops(info)
     if info.flags & MSI_FLAG_USE_DEF_CHIP_OPS:
         _update_chip_ops(info)
-    info.flags |= MSI_FLAG_ACTIVATE_EARLY | MSI_FLAG_MUST_REACTIVATE
+    msi_domain_set_default_info_flags(info)
     domain = msi_create_irq_domain(domains, fwnode, info, parent)
     if domain is not None:
         irq_domain_update_bus_token(domains, domain, DomainBus.PCI_MSI)

@@ -20,13 +20,15 @@ __all__ = ["MsiController", "arch_setup_msi_irqs", "arch_teardown_msi_irqs"]
 class MsiController:
     """What a host bridge's driver offers (struct msi_controller).
 
-    `setup_irqs` serves a device as a whole; `setup_irq` one descriptor, whose irq it stores there;
-    `teardown_irq` frees one irq.  Results are 0 or a negative errno.
+    `setup_irqs` serves a device as a whole, `teardown_irqs` undoes that; `setup_irq` serves one
+    descriptor, whose irq it stores there, and `teardown_irq` frees one irq.  Results are 0 or a
+    negative errno.
     """
 
     setup_irq: Callable[[PciDev, MsiDesc], int] | None = None
     teardown_irq: Callable[[int], None] | None = None
     setup_irqs: Callable[[PciDev, int, bool], int] | None = None
+    teardown_irqs: Callable[[PciDev], None] | None = None
 
 
 def arch_setup_msi_irqs(dev: PciDev, nvec: int, *, msix: bool) -> int:
@@ -58,6 +60,9 @@ def arch_teardown_msi_irqs(dev: PciDev) -> None:
         dev.bus.pci.warn_once("arch_teardown_msi_irqs")
         return
     controller = dev.bus.msi
+    if controller is not None and controller.teardown_irqs is not None:
+        controller.teardown_irqs(dev)
+        return
     if controller is None or controller.teardown_irq is None:
         return
     for desc in dev.msi_list:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "PCI_CAP_ID_MSI",
     "PCI_CAP_ID_MSIX",
+    "PCI_CLASS_BRIDGE_PCI",
+    "PCI_CLASS_STORAGE_EXPRESS",
     "Pci",
     "PciBus",
     "PciDev",
@@ -29,6 +31,7 @@ __all__ = [
     "dev_set_msi_domain",
     "pci_intx",
     "pci_is_root_bus",
+    "pci_physfn",
     "pci_readl",
     "pci_reset_function",
     "pci_set_power_state",
@@ -39,6 +42,12 @@ __all__ = [
 
 PCI_CAP_ID_MSI = 0x05
 PCI_CAP_ID_MSIX = 0x11
+
+PCI_CLASS_BRIDGE_PCI = 0x060400
+"""The class of a bridge to another bus; it alone has a header of the bridge type."""
+
+PCI_CLASS_STORAGE_EXPRESS = 0x010802
+"""The class of an NVMe controller."""
 
 _ALL_ONES = 0xFFFFFFFF
 
@@ -60,17 +69,21 @@ class Pci:
     `pci_msi_enable` is cleared by pci=nomsi.  `arch_fallbacks` is the configuration option
     PCI_MSI_ARCH_FALLBACKS, which x86 does not select.  `irq_hw_number_bits` is the width of
     irq_hw_number_t.  `pcibios_add_device` and `arch_restore_msi_irqs` are the architecture's hooks;
-    `bus_notifiers` are called with each device that was added, the remapping driver's among them.
+    `bus_notifiers` are called with each device that was added, the remapping driver's among them,
+    and `bus_removed_notifiers` with each that was removed.
+    `pci_root_buses` holds the buses that no other bus leads to.
     """
 
     __slots__ = (
         "arch_fallbacks",
         "arch_restore_msi_irqs",
         "bus_notifiers",
+        "bus_removed_notifiers",
         "domains",
         "irq_hw_number_bits",
         "kernel",
         "pci_msi_enable",
+        "pci_root_buses",
         "pcibios_add_device",
         "warned",
     )
@@ -91,6 +104,8 @@ class Pci:
         self.pcibios_add_device: Callable[[PciDev], int] | None = None
         self.arch_restore_msi_irqs: Callable[[PciDev], None] | None = None
         self.bus_notifiers: list[Callable[[PciDev], None]] = []
+        self.bus_removed_notifiers: list[Callable[[PciDev], None]] = []
+        self.pci_root_buses: list[PciBus] = []
         self.warned: set[str] = set()
 
     def trace(self, name: str, **fields: int) -> None:
@@ -111,7 +126,8 @@ class PciBus:
     `self_dev`, which only a virtual bus lacks.
 
     `no_msi` is PCI_BUS_FLAGS_NO_MSI.  `fwnode` is what firmware says about a host bridge.  `msi` is
-    the MSI controller of a host bridge that relies on the arch fallbacks.  `devices` is by id.
+    the MSI controller of a host bridge that relies on the arch fallbacks.  `sysdata` is what the
+    owner of the root bus keeps with all buses below.  `devices` is by id.
     """
 
     __slots__ = (
@@ -125,6 +141,7 @@ class PciBus:
         "pci",
         "segment",
         "self_dev",
+        "sysdata",
     )
 
     def __init__(
@@ -137,6 +154,7 @@ class PciBus:
         self_dev: "PciDev | None" = None,
         no_msi: bool = False,
         fwnode: Any = None,
+        sysdata: Any = None,
     ) -> None:
         self.pci = pci
         self.segment = segment
@@ -147,7 +165,10 @@ class PciBus:
         self.fwnode = fwnode
         self.msi: MsiController | None = None
         self.msi_domain: IrqDomain | None = None
+        self.sysdata: Any = sysdata if parent is None else parent.sysdata
         self.devices: dict[int, PciDev] = {}
+        if parent is None:
+            pci.pci_root_buses.append(self)
 
 
 class PciDev(Device):
@@ -156,12 +177,14 @@ class PciDev(Device):
     `irq` is the number a driver sees: that of the INTx line (0 without one), or while MSI is
     enabled that of its first vector.  `no_msi` and `no_64bit_msi` are quirks.  `dma_aliases` are
     the requester ids under which the device's writes may appear, nearest first, each behind the
-    number of the bus that shows it.  `msix_mapped` tells whether the MSI-X table is mapped,
+    number of the bus that shows it.  `class_code` says what it is (PCI_CLASS_*).  `physfn` is the
+    physical function of a virtual one.  `msix_mapped` tells whether the MSI-X table is mapped,
     `msi_irq_groups` which irqs sysfs lists.
     """
 
     __slots__ = (
         "bus",
+        "class_code",
         "current_state",
         "devfn",
         "disconnected",
@@ -176,6 +199,7 @@ class PciDev(Device):
         "msix_mapped",
         "no_64bit_msi",
         "no_msi",
+        "physfn",
     )
 
     def __init__(
@@ -192,6 +216,8 @@ class PciDev(Device):
         no_msi: bool = False,
         no_64bit_msi: bool = False,
         dma_aliases: tuple[tuple[int, int], ...] = (),
+        class_code: int = 0,
+        physfn: "PciDev | None" = None,
     ) -> None:
         super().__init__(id, name, numa_node)
         self.bus = bus
@@ -202,6 +228,8 @@ class PciDev(Device):
         self.no_msi = no_msi
         self.no_64bit_msi = no_64bit_msi
         self.dma_aliases = dma_aliases
+        self.class_code = class_code
+        self.physfn = physfn
         self.current_state = PciPower.D0
         self.disconnected = False
         self.intx_on = True
@@ -221,6 +249,11 @@ class PciDev(Device):
         return pci_devid(self.bus.number, self.devfn)
 
     @property
+    def is_virtfn(self) -> bool:
+        """Whether it is a virtual function."""
+        return self.physfn is not None
+
+    @property
     def config_reachable(self) -> bool:
         """Whether the configuration space answers."""
         return not self.disconnected and self.current_state <= PciPower.D3HOT
@@ -234,6 +267,11 @@ class PciDev(Device):
 def pci_is_root_bus(bus: PciBus) -> bool:
     """Whether a host bridge leads to the bus."""
     return bus.parent is None
+
+
+def pci_physfn(dev: PciDev) -> PciDev:
+    """The physical function that the device is or belongs to."""
+    return dev if dev.physfn is None else dev.physfn
 
 
 def dev_set_msi_domain(dev: PciDev, domain: IrqDomain | None) -> None:

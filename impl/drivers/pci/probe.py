@@ -73,8 +73,11 @@ def pci_set_msi_domain(dev: PciDev) -> None:
 
 def pci_remove_bus_device(dev: PciDev) -> None:
     """Let a device disappear; its driver has freed the interrupts before."""
+    pci = dev.bus.pci
     del dev.bus.devices[dev.id]
-    dev.bus.pci.trace("pci_device_remove", device=dev.id)
+    pci.trace("pci_device_remove", device=dev.id)
+    for notifier in pci.bus_removed_notifiers:
+        notifier(dev)
 
 
 def _pci_msi_setup_pci_dev(dev: PciDev) -> None:

@@ -92,8 +92,15 @@ def irq_startup(desc: IrqDesc, force: bool) -> int:
 
 
 def irq_disable(desc: IrqDesc) -> None:
-    """Stop handling an interrupt, lazily: it is masked only when it fires."""
-    desc.irq_data.set(IRQD_IRQ_DISABLED)
+    """Stop handling an interrupt, lazily: unless its chip disables, it is masked when it fires."""
+    irqd = desc.irq_data
+    if irqd.test(IRQD_IRQ_DISABLED):
+        return
+    irqd.set(IRQD_IRQ_DISABLED)
+    chip = irq_data_get_irq_chip(irqd)
+    if chip.irq_disable is not None:
+        chip.irq_disable(irqd)
+        irqd.set(IRQD_IRQ_MASKED)
 
 
 def irq_shutdown(desc: IrqDesc) -> None:
@@ -102,8 +109,13 @@ def irq_shutdown(desc: IrqDesc) -> None:
     if not irqd.test(IRQD_IRQ_STARTED):
         return
     desc.depth = 1
-    irqd.set(IRQD_IRQ_DISABLED)
-    mask_irq(desc)
+    chip = irq_data_get_irq_chip(irqd)
+    if chip.irq_shutdown is not None:
+        chip.irq_shutdown(irqd)
+        irqd.set(IRQD_IRQ_DISABLED | IRQD_IRQ_MASKED)
+    else:
+        irq_disable(desc)
+        mask_irq(desc)
     irqd.clear(IRQD_IRQ_STARTED)
     desc.trace("irq_shutdown")
 
@@ -260,8 +272,15 @@ def _has_chip(irqd: IrqData | None) -> bool:
 
 
 def _irq_enable(desc: IrqDesc) -> None:
-    desc.irq_data.clear(IRQD_IRQ_DISABLED)
-    unmask_irq(desc)
+    irqd = desc.irq_data
+    chip = irq_data_get_irq_chip(irqd)
+    disabled = irqd.test(IRQD_IRQ_DISABLED)
+    irqd.clear(IRQD_IRQ_DISABLED)
+    if disabled and chip.irq_enable is not None:
+        chip.irq_enable(irqd)
+        irqd.clear(IRQD_IRQ_MASKED)
+    else:
+        unmask_irq(desc)
 
 
 def _irq_startup(desc: IrqDesc) -> None:

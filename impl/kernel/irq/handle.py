@@ -70,6 +70,11 @@ def _handle_percpu_irq(desc: IrqDesc) -> bool:
     return desc.action > 0
 
 
+def _handle_untracked_irq(desc: IrqDesc) -> bool:
+    """Handle without a word to the chip; what nobody wants is left alone."""
+    return not _unwanted(desc)
+
+
 def _handle_bad_irq(desc: IrqDesc) -> bool:
     desc.kernel.warn()
     _ack(desc)
@@ -81,4 +86,5 @@ _FLOW_HANDLERS: Final[Mapping[str, Callable[[IrqDesc], bool]]] = {
     "fasteoi": _handle_fasteoi_irq,
     "level": _handle_level_irq,
     "percpu": _handle_percpu_irq,
+    "untracked": _handle_untracked_irq,
 }

@@ -161,8 +161,9 @@ class IrqDesc:
 
     `action` counts installed handlers.  `pending_mask` means something only while
     SETAFFINITY_PENDING is set.  `handler_name` names the flow handler ("edge", "fasteoi",
-    "percpu"), None stands for handle_bad_irq; `handler_data` is what the handler's owner keeps with
-    it.  `status` holds IRQ_* bits, `msi_desc` the MSI descriptor that the interrupt belongs to.
+    "level", "percpu", "untracked"), None stands for handle_bad_irq; `handler_data` is what the
+    handler's owner keeps with it.  `status` holds IRQ_* bits, `msi_desc` the MSI descriptor that
+    the interrupt belongs to.
     """
 
     __slots__ = (
@@ -212,12 +213,18 @@ class IrqChip:
     """The operations of an interrupt chip that this stack uses (struct irq_chip).
 
     irq_set_affinity returns an IRQ_SET_MASK_* value or a negative errno.
+    irq_enable and irq_disable replace the unmasking and masking of a start and a stop, irq_startup
+    and irq_shutdown those of the first start and the last stop.  A chip that sleeps while it talks
+    to its device takes calls only between irq_bus_lock and irq_bus_sync_unlock.
     irq_force_complete_move stands for the architecture hook of that name.  A chip with an `error`,
     a negative errno, is no chip but the mark of one (an error pointer).
     """
 
     name: str
     irq_startup: Callable[[IrqData], int] | None = None
+    irq_shutdown: Callable[[IrqData], None] | None = None
+    irq_enable: Callable[[IrqData], None] | None = None
+    irq_disable: Callable[[IrqData], None] | None = None
     irq_ack: Callable[[IrqData], None] | None = None
     irq_mask: Callable[[IrqData], None] | None = None
     irq_unmask: Callable[[IrqData], None] | None = None
@@ -228,6 +235,8 @@ class IrqChip:
     irq_compose_msi_msg: Callable[[IrqData], MsiMsg] | None = None
     irq_write_msi_msg: Callable[[IrqData, MsiMsg], None] | None = None
     irq_set_vcpu_affinity: Callable[[IrqData, Any], int] | None = None
+    irq_bus_lock: Callable[[IrqData], None] | None = None
+    irq_bus_sync_unlock: Callable[[IrqData], None] | None = None
     irq_force_complete_move: Callable[[IrqDesc], None] | None = None
     error: int = 0
 

@@ -182,11 +182,19 @@ def irq_domain_create_linear(
 
 
 def irq_domain_create_tree(
-    domains: IrqDomains, fwnode: IrqFwnode | None, ops: IrqDomainOps, host_data: Any = None
+    domains: IrqDomains,
+    fwnode: IrqFwnode | None,
+    ops: IrqDomainOps,
+    host_data: Any = None,
+    *,
+    parent: IrqDomain | None = None,
 ) -> IrqDomain | None:
-    """A domain of any hwirqs, without a table; None without memory."""
+    """A domain of any hwirqs, without a table; None without memory.
+
+    `parent` is for owners that set it right after the creation.
+    """
     domain = _irq_domain_add(domains, fwnode, 0, _HWIRQ_MAX, ops, host_data)
-    return _announce(domain, None, 0)
+    return _announce(domain, parent, 0)
 
 
 def irq_domain_create_hierarchy(

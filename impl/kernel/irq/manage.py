@@ -24,6 +24,8 @@ from impl.kernel.irq.irqdesc import IrqDescTable
 from impl.kernel.kernel import NUMA_NO_NODE
 
 __all__ = [
+    "chip_bus_lock",
+    "chip_bus_sync_unlock",
     "irq_do_set_affinity",
     "irq_force_affinity",
     "irq_set_affinity",
@@ -35,6 +37,20 @@ __all__ = [
 ]
 
 _EFFECTIVE_UNTOUCHED = -1
+
+
+def chip_bus_lock(desc: IrqDesc) -> None:
+    """Let the outermost chip lock its bus, if it has one that sleeps."""
+    chip = irq_data_get_irq_chip(desc.irq_data)
+    if chip.irq_bus_lock is not None:
+        chip.irq_bus_lock(desc.irq_data)
+
+
+def chip_bus_sync_unlock(desc: IrqDesc) -> None:
+    """Let the outermost chip tell its device what has changed, and unlock its bus."""
+    chip = irq_data_get_irq_chip(desc.irq_data)
+    if chip.irq_bus_sync_unlock is not None:
+        chip.irq_bus_sync_unlock(desc.irq_data)
 
 
 def irqd_set_move_pending(irqd: IrqData) -> None:
@@ -180,4 +196,9 @@ def _irq_set_affinity(table: IrqDescTable, irq: int, mask: int, force: bool) -> 
     desc = table.irq_to_desc(irq)
     if desc is None:
         return -errno.EINVAL
-    return irq_set_affinity_locked(desc.irq_data, mask, force)
+    if Defect.DEV_42 in desc.kernel.defects:
+        return irq_set_affinity_locked(desc.irq_data, mask, force)
+    chip_bus_lock(desc)
+    ret = irq_set_affinity_locked(desc.irq_data, mask, force)
+    chip_bus_sync_unlock(desc)
+    return ret

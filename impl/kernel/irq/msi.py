@@ -8,7 +8,7 @@ msi_domain.py.
 """
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,11 +19,9 @@ from impl.kernel.device import Device
 from impl.kernel.irq.irq import (
     IRQD_ACTIVATED,
     IRQD_MSI_NOMASK_QUIRK,
-    IrqAffinityDesc,
     IrqChip,
     IrqData,
     IrqDomain,
-    MsiMsg,
 )
 from impl.kernel.irq.irqdomain import (
     IRQ_DOMAIN_MSI_NOMASK_QUIRK,
@@ -36,7 +34,14 @@ from impl.kernel.irq.irqdomain_activate import (
     irqd_clr_activated,
     irqd_clr_can_reserve,
 )
-from impl.kernel.irq.irqdomain_hierarchy import irq_domain_alloc_irqs, irq_domain_free_irqs
+from impl.kernel.irq.irqdomain_hierarchy import (
+    irq_domain_alloc_irqs,
+    irq_domain_alloc_irqs_hierarchy,
+    irq_domain_free_irqs,
+    irq_domain_free_irqs_common,
+)
+from impl.kernel.irq.manage import chip_bus_lock, chip_bus_sync_unlock
+from impl.kernel.irq.msi_desc import MsiAttrib, MsiDesc, alloc_msi_entry, free_msi_entry
 from impl.kernel.kernel import Kernel, KernelBug
 
 __all__ = [
@@ -60,6 +65,7 @@ __all__ = [
     "msi_domain_alloc_irqs",
     "msi_domain_free_irqs",
     "msi_domain_info",
+    "msi_domain_populate_irqs",
     "msi_domain_prepare_irqs",
     "msi_op",
 ]
@@ -73,64 +79,6 @@ MSI_FLAG_MUST_REACTIVATE = 1 << 5
 MSI_FLAG_LEVEL_CAPABLE = 1 << 6
 
 _Op = TypeVar("_Op")
-
-
-@dataclass(slots=True)
-class MsiAttrib:
-    """What a PCI device says of a descriptor; means nothing for others.
-
-    `multiple` is log2 of the vectors that are on, `multi_cap` of those the device has.  `maskbit`:
-    they can be masked.  `entry_nr` is the MSI-X table entry, `is_virtual` one behind the table's
-    end.  `default_irq` is the device's pin interrupt.
-    """
-
-    is_msix: bool = False
-    multiple: int = 0
-    multi_cap: int = 0
-    maskbit: bool = False
-    is_64: bool = False
-    is_virtual: bool = False
-    entry_nr: int = 0
-    default_irq: int = 0
-
-
-class MsiDesc:
-    """One message of a device (struct msi_desc); `id` numbers it on its machine, for the trace.
-
-    `irq` is the first of its `nvec_used` irqs, 0 while it has none.  `msg` is the message last
-    written.  `affinity` has an entry for each irq, if any.  `write_msi_msg` is called after each
-    write.  `masked` is the mask register or the vector control word as last written.
-    """
-
-    __slots__ = (
-        "affinity",
-        "dev",
-        "id",
-        "irq",
-        "masked",
-        "msg",
-        "msi_attrib",
-        "nvec_used",
-        "write_msi_msg",
-    )
-
-    def __init__(
-        self,
-        id: int,
-        dev: Device,
-        nvec: int,
-        affinity: Sequence[IrqAffinityDesc] | None,
-        msi_attrib: MsiAttrib,
-    ) -> None:
-        self.id = id
-        self.irq = 0
-        self.nvec_used = nvec
-        self.dev = dev
-        self.msg = MsiMsg()
-        self.affinity = affinity
-        self.write_msi_msg: Callable[[MsiDesc], None] | None = None
-        self.masked = 0
-        self.msi_attrib = msi_attrib
 
 
 @dataclass(slots=True)
@@ -194,39 +142,6 @@ def msi_domain_info(domain: IrqDomain) -> tuple[MsiDomainInfo, MsiDomainOps]:
     return info, msi_op(info.ops, "operations")
 
 
-def alloc_msi_entry(
-    kernel: Kernel,
-    dev: Device,
-    nvec: int,
-    affinity: Sequence[IrqAffinityDesc] | None,
-    msi_attrib: MsiAttrib | None = None,
-) -> MsiDesc | None:
-    """A descriptor for `nvec` interrupts of `dev`, not on its list yet; None without memory.
-
-    `affinity` has `nvec` entries, if any; `msi_attrib` is for PCI.
-    """
-    if kernel.kzalloc_fails("alloc_msi_entry"):
-        return None
-    attrib = msi_attrib if msi_attrib is not None else MsiAttrib()
-    desc = MsiDesc(kernel.nr_msi_descs, dev, nvec, affinity, attrib)
-    kernel.nr_msi_descs += 1
-    _trace(
-        kernel,
-        "alloc_msi_entry",
-        device=dev.id,
-        desc=desc.id,
-        nvec=nvec,
-        msix=int(attrib.is_msix),
-        maskbit=int(attrib.maskbit),
-    )
-    return desc
-
-
-def free_msi_entry(kernel: Kernel, desc: MsiDesc) -> None:
-    """Free a descriptor that the caller has taken off its device's list."""
-    _trace(kernel, "free_msi_entry", device=desc.dev.id, desc=desc.id)
-
-
 def irq_set_msi_desc_off(domain: IrqDomain, irq_base: int, offset: int, desc: MsiDesc) -> None:
     """Make irq_base + offset one of the descriptor's interrupts, its first one with offset 0."""
     irq = irq_base + offset
@@ -266,6 +181,31 @@ def msi_domain_prepare_irqs(domain: IrqDomain, dev: Device, nvec: int, arg: IrqA
     if ret == 0:
         _trace(domain.domains.kernel, "msi_domain_prepare_irqs", device=dev.id, domain=domain.id)
     return ret
+
+
+def msi_domain_populate_irqs(
+    domain: IrqDomain, dev: Device, virq: int, nvec: int, arg: IrqAllocInfo
+) -> int:
+    """Let `domain` set its level of virq .. virq+nvec-1 up, for a domain above it that asks.
+
+    The descriptors are bound to irqs already.  -EINVAL and a warning if one of the device's is not,
+    or stands for a block; else 0 or what kept an interrupt from its level, after all levels of the
+    range have been freed.
+    """
+    mine = range(virq, virq + nvec)
+    for desc in dev.msi_list:
+        ret = 0
+        if not desc.irq or desc.nvec_used != 1:
+            domain.domains.kernel.warn()
+            ret = -errno.EINVAL
+        elif desc.irq in mine:
+            ret = _populate_desc(domain, desc, arg)
+        if ret:
+            for each in dev.msi_list:
+                if each.irq in mine:
+                    irq_domain_free_irqs_common(domain.domains, domain, each.irq, 1)
+            return ret
+    return 0
 
 
 def msi_check_reservation_mode(domain: IrqDomain, info: MsiDomainInfo, dev: Device) -> bool:
@@ -340,6 +280,15 @@ def msi_default_free_irqs(domain: IrqDomain, dev: Device) -> None:
         _trace(kernel, "msi_free_store", device=dev.id)
 
 
+def _populate_desc(domain: IrqDomain, desc: MsiDesc, arg: IrqAllocInfo) -> int:
+    _, ops = msi_domain_info(domain)
+    msi_op(ops.set_desc, "set_desc")(arg, desc)
+    ret = irq_domain_alloc_irqs_hierarchy(domain, desc.irq, 1, arg)
+    if ret == 0:
+        irq_set_msi_desc_off(domain, desc.irq, 0, desc)
+    return ret
+
+
 def _alloc_desc_irqs(domain: IrqDomain, dev: Device, desc: MsiDesc, arg: IrqAllocInfo) -> int:
     _, ops = msi_domain_info(domain)
     msi_op(ops.set_desc, "set_desc")(arg, desc)
@@ -367,7 +316,7 @@ def _activate_early(domain: IrqDomain, dev: Device, can_reserve: bool) -> int:
         for irqd in _levels(domain, desc, _nr_early(domain, desc)):
             if not can_reserve:
                 _demand_vector(domain, irqd)
-            ret = irq_domain_activate_irq(irqd, can_reserve)
+            ret = _activate(irqd, can_reserve)
             if ret:
                 _deactivate(_level(domain, each.irq) for each in dev.msi_list[:done])
                 return ret
@@ -382,10 +331,25 @@ def _demand_vector(domain: IrqDomain, irqd: IrqData) -> None:
         _trace(domain.domains.kernel, "irqd_set_nomask_quirk", irq=irqd.irq)
 
 
+def _activate(irqd: IrqData, reserve: bool) -> int:
+    if Defect.DEV_EARLY in irqd.desc.kernel.defects:
+        return irq_domain_activate_irq(irqd, reserve)
+    chip_bus_lock(irqd.desc)
+    ret = irq_domain_activate_irq(irqd, reserve)
+    chip_bus_sync_unlock(irqd.desc)
+    return ret
+
+
 def _deactivate(levels: Iterable[IrqData]) -> None:
     for irqd in levels:
-        if irqd.test(IRQD_ACTIVATED):
+        if not irqd.test(IRQD_ACTIVATED):
+            continue
+        if Defect.DEV_EARLY in irqd.desc.kernel.defects:
             irq_domain_deactivate_irq(irqd)
+        else:
+            chip_bus_lock(irqd.desc)
+            irq_domain_deactivate_irq(irqd)
+            chip_bus_sync_unlock(irqd.desc)
 
 
 def _nr_early(domain: IrqDomain, desc: MsiDesc) -> int:

@@ -37,6 +37,8 @@ from impl.kernel.irq.irqdomain_hierarchy import (
     irq_domain_set_hwirq_and_chip,
 )
 from impl.kernel.irq.msi import (
+    MSI_FLAG_ACTIVATE_EARLY,
+    MSI_FLAG_MUST_REACTIVATE,
     MSI_FLAG_USE_DEF_CHIP_OPS,
     MSI_FLAG_USE_DEF_DOM_OPS,
     MsiDesc,
@@ -54,6 +56,7 @@ __all__ = [
     "msi_domain_activate",
     "msi_domain_deactivate",
     "msi_domain_set_affinity",
+    "msi_domain_set_default_info_flags",
 ]
 
 
@@ -74,6 +77,11 @@ def msi_create_irq_domain(
     return irq_domain_create_hierarchy(
         domains, parent, IRQ_DOMAIN_FLAG_MSI, 0, fwnode, _MSI_DOMAIN_OPS, info
     )
+
+
+def msi_domain_set_default_info_flags(info: MsiDomainInfo) -> None:
+    """What every domain of devices wants (V2 #43): messages from the start, vectors on request."""
+    info.flags |= MSI_FLAG_ACTIVATE_EARLY | MSI_FLAG_MUST_REACTIVATE
 
 
 def msi_domain_set_affinity(irqd: IrqData, mask: int, force: bool) -> int:

@@ -7,9 +7,10 @@ One handler for each interrupt: sharing a line needs nothing of the layers below
 import errno
 
 from impl.kernel.irq.chip import irq_activate, irq_disable, irq_shutdown, irq_startup
-from impl.kernel.irq.irq import IRQ_NOREQUEST, no_irq_chip
+from impl.kernel.irq.irq import IRQ_NOREQUEST, IrqDesc, no_irq_chip
 from impl.kernel.irq.irqdesc import IrqDescTable
 from impl.kernel.irq.irqdomain_activate import irq_domain_deactivate_irq
+from impl.kernel.irq.manage import chip_bus_lock, chip_bus_sync_unlock
 
 __all__ = ["disable_irq", "enable_irq", "free_irq", "request_irq"]
 
@@ -27,15 +28,10 @@ def request_irq(table: IrqDescTable, irq: int, *, autoenable: bool = True) -> in
         return -errno.ENOSYS
     if desc.action:
         return -errno.EBUSY
-    ret = irq_activate(desc)
-    if ret:
-        return ret
-    if autoenable:
-        irq_startup(desc, force=False)
-    else:
-        desc.depth = 1
-    desc.action = 1
-    return 0
+    chip_bus_lock(desc)
+    ret = _setup_irq(desc, autoenable)
+    chip_bus_sync_unlock(desc)
+    return ret
 
 
 def free_irq(table: IrqDescTable, irq: int) -> int:
@@ -43,9 +39,13 @@ def free_irq(table: IrqDescTable, irq: int) -> int:
     desc = table.irq_to_desc(irq)
     if desc is None or not desc.action:
         return -errno.EINVAL
+    chip_bus_lock(desc)
     desc.action = 0
     irq_shutdown(desc)
+    chip_bus_sync_unlock(desc)
+    chip_bus_lock(desc)
     irq_domain_deactivate_irq(desc.irq_data)
+    chip_bus_sync_unlock(desc)
     return 0
 
 
@@ -54,9 +54,11 @@ def disable_irq(table: IrqDescTable, irq: int) -> int:
     desc = table.irq_to_desc(irq)
     if desc is None or not desc.action:
         return -errno.EINVAL
+    chip_bus_lock(desc)
     if desc.depth == 0:
         irq_disable(desc)
     desc.depth += 1
+    chip_bus_sync_unlock(desc)
     return 0
 
 
@@ -68,10 +70,24 @@ def enable_irq(table: IrqDescTable, irq: int) -> int:
     desc = table.irq_to_desc(irq)
     if desc is None or not desc.action:
         return -errno.EINVAL
+    chip_bus_lock(desc)
     if desc.depth == 0:
         desc.kernel.warn()
     elif desc.depth == 1:
         irq_startup(desc, force=True)
     else:
         desc.depth -= 1
+    chip_bus_sync_unlock(desc)
+    return 0
+
+
+def _setup_irq(desc: IrqDesc, autoenable: bool) -> int:
+    ret = irq_activate(desc)
+    if ret:
+        return ret
+    if autoenable:
+        irq_startup(desc, force=False)
+    else:
+        desc.depth = 1
+    desc.action = 1
     return 0
