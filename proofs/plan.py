@@ -136,13 +136,13 @@ _WEIGHTS = {"vector_update": 3.0, induction.THEOREMS: 2.0, "vector_config_legacy
 
 def _explorations(model: Model, scopes: tuple[Scope, ...]) -> Iterator[Task]:
     ids = tuple(i.id for i in model.invariants if not i.ghost)
-    for scope in scopes:
+    for scope, label in zip(scopes, _labels(scopes), strict=True):
         yield Task(
-            name=f"explorer {model.name} {scope}",
+            name=f"explorer {model.name} {label}",
             group="explorer",
             weight=5.0,
             key=_explorer_key(model, scope),
-            run=functools.partial(_explore, model.name, model.switches, scope),
+            run=functools.partial(_explore, model.name, model.switches, scope, label),
             subjects=ids,
         )
 
@@ -234,7 +234,16 @@ def sources(*packages: str) -> bytes:
     return digest.digest()
 
 
-def _explore(layer: str, switches: frozenset[str], scope: Scope) -> tuple[Result, ...]:
+def _labels(scopes: tuple[Scope, ...]) -> list[str]:
+    """The sizes of each scope. Those of equal sizes differ in what is rigid, and are numbered."""
+    sizes = [str(scope) for scope in scopes]
+    return [
+        f"{text} no. {sizes[: place + 1].count(text)}" if sizes.count(text) > 1 else text
+        for place, text in enumerate(sizes)
+    ]
+
+
+def _explore(layer: str, switches: frozenset[str], scope: Scope, label: str) -> tuple[Result, ...]:
     """Search once for all invariants; where one falls, again without it, so that each that falls
     has a shortest counterexample of its own."""
     model = MODELS[layer].build(switches)
@@ -246,35 +255,35 @@ def _explore(layer: str, switches: frozenset[str], scope: Scope) -> tuple[Result
         try:
             found = explore(model, scope, invariants=left, limit=limit, columns=columns)
         except OverflowError as error:
-            return (*results, *(_overflown(layer, scope, id, error) for id in left))
+            return (*results, *(_overflown(layer, label, id, error) for id in left))
         fallen = found.counterexample.violated if found.counterexample else None
         if fallen is None:
-            return (*results, *(_explored(found, scope, id) for id in left))
-        results.append(_explored(found, scope, fallen))
+            return (*results, *(_explored(found, scope, label, id) for id in left))
+        results.append(_explored(found, scope, label, fallen))
         left = tuple(id for id in left if id != fallen)
     return tuple(results)
 
 
-def _explored(found: Exploration, scope: Scope, id: str) -> Result:
+def _explored(found: Exploration, scope: Scope, label: str, id: str) -> Result:
     stopped = f"stopped ({found.stopped}) after " if found.verdict is Verdict.UNDETERMINED else ""
     detail = f"{stopped}{found.states:,} states, {found.transitions:,} transitions"
     return Result(
         subject=id,
-        check=f"explorer {found.model} {scope}",
+        check=f"explorer {found.model} {label}",
         method="explorer",
         verdict=found.verdict,
         seconds=found.seconds,
         solver=f"numpy {np.__version__}",
-        bound=_described(found.model, scope),
+        bound=_described(found.model, scope, label),
         detail=f"{detail}, {found.depth} operations deep ({' x '.join(scope.sizes)})",
         counterexample=found.counterexample,
     )
 
 
-def _overflown(layer: str, scope: Scope, id: str, error: OverflowError) -> Result:
+def _overflown(layer: str, label: str, id: str, error: OverflowError) -> Result:
     return Result(
         subject=id,
-        check=f"explorer {layer} {scope}",
+        check=f"explorer {layer} {label}",
         method="explorer",
         verdict=Verdict.UNDETERMINED,
         seconds=0.0,
@@ -283,8 +292,8 @@ def _overflown(layer: str, scope: Scope, id: str, error: OverflowError) -> Resul
     )
 
 
-def _described(layer: str, scope: Scope) -> str:
+def _described(layer: str, scope: Scope, label: str) -> str:
     """A machine of the vector layer is known by its sizes; any other scope needs its layer."""
     if layer != vectors.name:
-        return f"{layer} {scope}"
+        return f"{layer} {label}"
     return f"{scope}+ISA" if scope.rigid.get("isa_irq") else str(scope)
