@@ -61,10 +61,10 @@ def run(options: argparse.Namespace) -> int:
         return _replay(options.replay)
     from proofs.machine_table import programs_of
     from proofs.soaking import turns
-    from proofs.whole_stateful import WHOLE, defects_of
+    from proofs.whole_stateful import defects_of
 
     try:
-        names = [name for name in programs_of(options.machine) if name in WHOLE]
+        names = programs_of(options.machine)
         defects_of(frozenset(options.switch))
     except (BadOptionError, ValueError) as error:
         raise UserError(str(error)) from error
