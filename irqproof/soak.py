@@ -129,7 +129,7 @@ class Soak:
         from irqproof.summary import plural
 
         done = f"{plural(self.programs, 'program')}, {plural(self.operations, 'operation')}"
-        repeated = f", {self.again:,} times more" if self.again else ""
+        repeated = f", {plural(self.again, 'time')} more" if self.again else ""
         return f"{done}, {len(self.kinds) or 'nothing'} found{repeated}"
 
 

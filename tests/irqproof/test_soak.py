@@ -131,7 +131,7 @@ def test_one_failure_is_kept_once_in_a_run(
     assert Soak(tmp_path, 60.0).follow(stream) == 1
     assert len(list(tmp_path.iterdir())) == 1
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "refuted: 3 programs, 15 operations, 1 found, 1 times more"
+    assert last == "refuted: 3 programs, 15 operations, 1 found, 1 time more"
 
 
 def test_ctrl_c_keeps_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
