@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # make check   check the specification and the implementation
 # make test    what a change must pass: lint, format, types, tests
+# make soak    random programs on whole machines, for MINUTES minutes
 # make bench   ratios against named references
 # make clean   remove what the other goals made
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-.PHONY: check test lint types pytest bench clean
+.PHONY: check test lint types pytest soak bench clean
 .DELETE_ON_ERROR:
 
 check: $(READY)
@@ -34,6 +35,11 @@ WITHOUT_SPIN := $(if $(SPIN),,--ignore=tests/proofs/test_spin.py)
 pytest: $(READY)
 	@$(if $(SPIN),:,echo "spin is not installed: the state counts are compared only with the pinned ones")
 	$(BIN)/python -m pytest -n auto --dist worksteal $(WITHOUT_SPIN)
+
+MINUTES ?= 10
+
+soak: $(READY)
+	$(BIN)/irqproof soak --minutes $(MINUTES)
 
 bench: $(READY)
 	@set -e; for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python "$$file"; done

@@ -61,10 +61,10 @@ def run(options: argparse.Namespace) -> int:
         return _replay(options.replay)
     from proofs.machine_table import programs_of
     from proofs.soaking import turns
-    from proofs.whole_stateful import WHOLE, defects_of
+    from proofs.whole_stateful import defects_of
 
     try:
-        names = [name for name in programs_of(options.machine) if name in WHOLE]
+        names = programs_of(options.machine)
         defects_of(frozenset(options.switch))
     except (BadOptionError, ValueError) as error:
         raise UserError(str(error)) from error
@@ -129,7 +129,7 @@ class Soak:
         from irqproof.summary import plural
 
         done = f"{plural(self.programs, 'program')}, {plural(self.operations, 'operation')}"
-        repeated = f", {self.again:,} times more" if self.again else ""
+        repeated = f", {plural(self.again, 'time')} more" if self.again else ""
         return f"{done}, {len(self.kinds) or 'nothing'} found{repeated}"
 
 

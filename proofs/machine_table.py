@@ -22,15 +22,15 @@ class Concern:
 
 
 _NATIVE: Final = ("vectors", "hierarchy", "msi", "ioapic", "devices", "routing", "stack")
-_REMAPPED: Final = ("vectors", "hierarchy", "msi", "ioapic", "devices", "routing")
+_REMAPPED: Final = ("vectors", "hierarchy", "msi", "ioapic", "devices", "routing", "remapping")
 _VT_D: Final = (*_REMAPPED, "intel_ir")
-_XEN: Final = ("hierarchy", "msi", "routing", "xen")
+_XEN: Final = ("hierarchy", "msi", "routing", "xen", "guest")
 """A paravirtual guest has no vectors, but event channels."""
 
 MACHINE_TABLE: Final[Mapping[str, Concern]] = {
     "amd-vi": Concern((*_REMAPPED, "amd_ir"), ("amd-vi", "amd-vi-early")),
     "bare-metal": Concern(_NATIVE, ("small",)),
-    "device-msi": Concern((*_VT_D, "platform_msi", "ims"), ("device-msi",)),
+    "device-msi": Concern((*_VT_D, "platform_msi", "ims", "ims_queue"), ("device-msi",)),
     "hpet-dmar": Concern(_NATIVE, ("small",)),
     "hyperv": Concern((*_REMAPPED, "hyperv"), ("hyper-v",)),
     "large-server": Concern(_NATIVE, ("small",)),

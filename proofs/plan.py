@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +40,7 @@ def tasks(options: Options) -> tuple[Task, ...]:
     """Every task of a check, or of what concerns some machines.
 
     Raises BadOptionError for an unknown switch or machine, or an unusable scope."""
-    models = _models(options)
-    chosen = models if not options.machines else _models_of(models, options.machines)
+    chosen = _models(options, layers_of(options.machines) if options.machines else MODELS)
     return (
         *(task for model in chosen for task in _inductions(model)),
         *(task for model in chosen for task in _explorations(model, _scopes(model, options))),
@@ -54,7 +53,7 @@ def _of_everything(options: Options) -> Iterator[Task]:
     """What is no proof or exploration of a layer, for all machines."""
     yield from bits.tasks()
     yield from contracts.tasks()
-    yield from _implementations(vectors.build(_switches(options)), options)
+    yield from _implementations(_model(vectors.name, _switches(options)), options)
     yield from _whole_machines(options)
     yield override_task(options.seed, sources("impl", "proofs"))
     yield from xen_refinement.tasks(sources("spec", "impl", "proofs"))
@@ -62,8 +61,11 @@ def _of_everything(options: Options) -> Iterator[Task]:
 
 def _of_machines(models: tuple[Model, ...], options: Options) -> Iterator[Task]:
     """What is no proof or exploration of a layer, for the machines that the options name."""
-    if any(model.name == vectors.name for model in models):
-        yield from _implementations(vectors.build(_switches(options)), options)
+    layers = {model.name for model in models}
+    if vectors.name in layers:
+        yield from _implementations(_model(vectors.name, _switches(options)), options)
+    if "xen" in layers:
+        yield from xen_refinement.tasks(sources("spec", "impl", "proofs"))
     names = programs_of(options.machines)
     if names:
         yield from _whole_machines(options, names)
@@ -74,15 +76,15 @@ def _whole_machines(options: Options, names: tuple[str, ...] = ()) -> Iterator[T
     return machine_tasks.tasks(options.seed, _switches(options), digest, names)
 
 
-def _models_of(models: tuple[Model, ...], machines: tuple[str, ...]) -> tuple[Model, ...]:
-    """The layers that some of the machines are made of."""
-    layers = layers_of(machines)
-    return tuple(model for model in models if model.name in layers)
-
-
-def _models(options: Options) -> tuple[Model, ...]:
+def _models(options: Options, layers: Container[str] = MODELS) -> tuple[Model, ...]:
+    """The models of all layers that are among these."""
     switches = _switches(options)
-    return tuple(layer.build(switches) for layer in MODELS.values())
+    return tuple(_model(name, switches) for name in MODELS if name in layers)
+
+
+@functools.cache
+def _model(layer: str, switches: frozenset[str]) -> Model:
+    return MODELS[layer].build(switches)
 
 
 def sentences(options: Options) -> Mapping[str, str]:

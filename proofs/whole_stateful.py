@@ -19,6 +19,7 @@ from impl.defects import Defect
 from proofs.counterexample import Counterexample
 from proofs.machine_tasks import STATEFUL, subjects
 from proofs.monitor import Broken
+from proofs.platform_machines import PLATFORMS
 from proofs.result import Result
 from proofs.stateful import STEPS, Session, drive
 from proofs.verdict import Verdict
@@ -27,8 +28,13 @@ from proofs.whole_run import WholeRun
 
 __all__ = ["WHOLE", "booted", "defects_of", "run"]
 
-WHOLE: Final[Mapping[str, WholeMachine]] = {m.description.name: m for m in MACHINES}
+WHOLE: Final[Mapping[str, WholeMachine]] = {
+    **{machine.description.name: machine for machine in MACHINES},
+    **PLATFORMS,
+}
 """Every whole machine that random programs run on, by its name."""
+
+_BARE: Final = tuple(machine.description.name for machine in MACHINES)
 
 _PROGRAM: Final = STEPS + 10
 """Operations of a program, with what takes everything away."""
@@ -47,10 +53,10 @@ def run(
     number: int,
     steps: int,
     switches: frozenset[str] = frozenset(),
-    names: Sequence[str] = tuple(WHOLE),
+    names: Sequence[str] = _BARE,
 ) -> tuple[Result, ...]:
     """Random programs of about `steps` operations in all, the same ones for the same `number`, with
-    these defects on, on the machines of these names.
+    these defects on, on the machines of these names, or on the two without a platform.
 
     One result for each invariant and each law. A program that is refuted ends the run: the others
     then held to what was done until there. ValueError for an unknown defect, KeyError for an

@@ -122,11 +122,11 @@ xen.field("seg_lost", ghost=True, doc="that belief was lost")
 
 # A device.
 xen.field("msi_domain", DEVICE, type=Option(DOMAIN), doc="dev.msi_domain")
-xen.field("owner", DEVICE, type=Option(DOMID), doc="the domain to which the device is given")
+xen.field("domain_owner", DEVICE, type=Option(DOMID), doc="the domain to which the device is given")
 xen.field("xen_phase", DEVICE, type=XEN_PHASE, doc="where it is in the life of its irqs")
 xen.field("xen_ret", DEVICE, type=Int(most=40), doc="what its setup will return")
-xen.field("asked", DEVICE, doc="the backend was asked to enable MSI, in this setup")
-xen.field("disabled", DEVICE, doc="the backend was asked to disable MSI, in this teardown")
+xen.field("backend_asked", DEVICE, doc="the backend was asked to enable MSI, in this setup")
+xen.field("backend_told", DEVICE, doc="the backend was asked to disable MSI, in this teardown")
 xen.field("backend", DEVICE, type=BACKEND, doc="its MSI at the backend")
 xen.field("mask_written", DEVICE, doc="a mask bit was written to the device")
 xen.field("rewritten", DEVICE, doc="the generic restore has written its messages")
@@ -140,7 +140,7 @@ xen.field("entry_position", DESC, type=Int((DESC,)), doc="its place in the list"
 xen.field("entry_is_msix", DESC, doc="msi_attrib.is_msix")
 xen.field("entry_nvec", DESC, type=Int((IRQ,)), doc="nvec_used")
 xen.field("first_irq", DESC, type=Option(IRQ), doc="msi_desc.irq, if not 0")
-xen.field("tried", DESC, doc="map_pirq with the segment was not understood")
+xen.field("segment_refused", DESC, doc="map_pirq with the segment was not understood")
 xen.field(
     "pirq_hand", DESC, type=Option(PIRQ), doc="the pirq that was got for it and is not bound yet"
 )
@@ -167,7 +167,7 @@ xen.field("evtchn", IRQ, type=Option(PORT), doc="irq_info.evtchn, if not 0")
 xen.field("evtchn_cpu", IRQ, type=Option(CPU), doc="irq_info.cpu, while there is a channel")
 
 # The hypervisor.
-xen.field("holder", PIRQ, type=Option(DEVICE), doc="the device of the block that begins here")
+xen.field("pirq_device", PIRQ, type=Option(DEVICE), doc="the device of the block that begins here")
 xen.field("block", PIRQ, type=Option(PIRQ), doc="the first of the block in which it is taken")
 xen.field("leak", PIRQ, type=LEAK, doc="why the guest has forgotten the block that begins here")
 xen.field("port_irq", PORT, type=Option(IRQ), doc="the irq of an event channel that is bound")
@@ -257,7 +257,7 @@ def in_hand(s: State, d: Term) -> Term:
 
 def is_held(s: State, p: Term) -> Term:
     """A block of pirqs begins here."""
-    return ~(s.holder[p] == none(DEVICE))
+    return ~(s.pirq_device[p] == none(DEVICE))
 
 
 def device_of(s: State, i: Term) -> Term:

@@ -98,7 +98,7 @@ def can_bind(s: State, d: Term) -> Term:
     """The descriptor's pirq is there, and in a guest of type HVM its message written."""
     device = s.entry_device[d]
     own = in_hand(s, d)
-    granted = s.asked[device] & (s.backend[device] == BACKEND.ON)
+    granted = s.backend_asked[device] & (s.backend[device] == BACKEND.ON)
     hvm = own & (s.message_pirq[d] == s.pirq_hand[d])
     return ite(
         s.setup_ops == SETUP_OPS.INITDOM, own, ite(s.setup_ops == SETUP_OPS.HVM, hvm, granted)
@@ -116,20 +116,20 @@ def physdev_map_pirq(s: State, desc: Term, segment: Term, ret: Term, pirq: Term)
     served = ret == 0
     s.require(s.setup_ops == SETUP_OPS.INITDOM, ~in_hand(s, desc), s.members[desc] == 0)
     s.require(implies(s.entry_is_msix[desc], s.msix_table[device]))
-    again = s.tried[desc] | ~s.pci_seg_supported
+    again = s.segment_refused[desc] | ~s.pci_seg_supported
     s.require(ite(segment, ~again, again & _without_segment(s, desc)))
     s.require(ret <= 0, served == ~(pirq == none(PIRQ)))
     s.require(implies(served, _offered(s, pirq, s.entry_nvec[desc])))
-    s.require(implies(served, s.pirq_domid[pirq] == s.owner[device]))
+    s.require(implies(served, s.pirq_domid[pirq] == s.domain_owner[device]))
     repeat = and_(ret == EINVAL, segment, _without_segment(s, desc))
     error = ite(wants_block(s, desc), 1, ret)
-    s.tried[desc] = repeat
+    s.segment_refused[desc] = repeat
     s.xen_ret[device] = ite(served | repeat, 0, error)
     with s.when(~segment & ~(ret == EINVAL)):
         _no_segments(s)
     with s.when(served):
         s.pirq_hand[desc] = pirq
-        s.holder[pirq] = device
+        s.pirq_device[pirq] = device
     with s.each(PIRQ, "p", lambda p: served & in_block(s, p, pirq, s.entry_nvec[desc])) as p:
         s.block[p] = pirq
 
@@ -155,7 +155,7 @@ def physdev_get_free_pirq(s: State, desc: Term, ret: Term, pirq: Term) -> None:
     s.xen_ret[device] = ite(served, 0, ENODEV)
     with s.when(served):
         s.pirq_hand[desc] = pirq
-        s.holder[pirq] = device
+        s.pirq_device[pirq] = device
         s.block[pirq] = pirq
 
 
@@ -196,7 +196,7 @@ def _enable(s: State, device: Term, msix: Term, ret: Term) -> None:
     unsure = (ret > 0) | (ret == EINVAL)
     before = s.backend[device]
     s.xen_phase[device] = XEN_PHASE.SETUP
-    s.asked[device] = True
+    s.backend_asked[device] = True
     s.xen_ret[device] = ret
     s.backend[device] = ite(ret == 0, BACKEND.ON, ite(unsure, BACKEND.UNKNOWN, before))
 
@@ -251,7 +251,7 @@ def xen_irq_info_pirq_setup(s: State, irq: Term, pirq: Term, domid: Term, group:
     with s.when(~group):
         s.pirq_hand[d] = None
     with s.when(given):
-        s.holder[pirq] = device
+        s.pirq_device[pirq] = device
         s.block[pirq] = pirq
 
 
@@ -303,7 +303,7 @@ def is_unmapped(s: State, pirq: Term, ret: Term) -> Term:
 
 def unmap_block(s: State, pirq: Term, done: Term) -> None:
     with s.when(done):
-        s.holder[pirq] = None
+        s.pirq_device[pirq] = None
     with s.when(~done):
         s.leak[pirq] = LEAK.UNMAP
     with s.each(PIRQ, "p", lambda p: done & (s.block[p] == pirq)) as p:
@@ -319,7 +319,7 @@ def xen_initdom_setup_msi_irqs(s: State, device: Term, msix: Term, ret: Term) ->
 
     def stuck(d: Term) -> Term:
         error = ite(wants_block(s, d), 1, EINVAL)
-        fresh = ~in_hand(s, d) & (s.members[d] == 0) & ~s.tried[d]
+        fresh = ~in_hand(s, d) & (s.members[d] == 0) & ~s.segment_refused[d]
         mine = s.entry_device[d] == device
         return and_(mine, works_on(s, d), fresh, cannot_ask(s, d), ret == error)
 
@@ -359,9 +359,9 @@ def _end(s: State, device: Term, msix: Term, ret: Term, ops: Term, errs: Term) -
     result = ite(ret > 0, XEN_PHASE.RETRY, XEN_PHASE.FAILED)
     s.xen_phase[device] = ite(ret == 0, XEN_PHASE.DONE, result)
     s.xen_ret[device] = 0
-    s.asked[device] = False
+    s.backend_asked[device] = False
     with s.each(DESC, "d", lambda d: s.entry_device[d] == device) as d:
-        s.tried[d] = False
+        s.segment_refused[d] = False
 
 
 @xen.action(device=DEVICE, ret=INT)

@@ -98,7 +98,7 @@ def _repoint(s: State, device: Term, domain: Term) -> None:
 def xen_register_device_domain_owner(s: State, device: Term, domid: Term) -> None:
     """The device is given to another domain, or taken back with none."""
     s.require(~has_entries(s, device))
-    s.owner[device] = domid
+    s.domain_owner[device] = domid
 
 
 @xen.action(device=DEVICE, desc=DESC, nvec=INT, msix=BOOL)

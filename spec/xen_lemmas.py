@@ -108,9 +108,9 @@ def phases(s: State) -> Term:
         setup = in_xen_phase(s, v, "SETUP")
         return and_(
             (~(s.xen_ret[v] == 0)).implies(setup),
-            s.asked[v].implies(setup & (s.setup_ops == SETUP_OPS.PCIFRONT)),
-            (setup & (s.setup_ops == SETUP_OPS.PCIFRONT)).implies(s.asked[v]),
-            s.disabled[v].implies(in_xen_phase(s, v, "TEARDOWN")),
+            s.backend_asked[v].implies(setup & (s.setup_ops == SETUP_OPS.PCIFRONT)),
+            (setup & (s.setup_ops == SETUP_OPS.PCIFRONT)).implies(s.backend_asked[v]),
+            s.backend_told[v].implies(in_xen_phase(s, v, "TEARDOWN")),
             in_xen_phase(s, v, "IDLE") | has_entries(s, v),
             in_xen_phase(s, v, "IDLE", "TORN") | dispatched(s, v),
             (s.xen_ret[v] > 0).implies(
@@ -131,7 +131,7 @@ def phases(s: State) -> Term:
             s.bound[d].implies(s.members[d] > 0),
             in_xen_phase(s, v, "DONE").implies(s.bound[d]),
             in_xen_phase(s, v, "IDLE").implies(untouched(s, d)),
-            s.asked[v].implies(~wants_block(s, d)),
+            s.backend_asked[v].implies(~wants_block(s, d)),
             (s.first_irq[d] == none(IRQ)) | s.bound[d] | falling,
         )
 
@@ -220,7 +220,7 @@ def own_pirq(s: State) -> Term:
 
     def held(i: Term) -> Term:
         d, p = s.member_of[i], s.info_pirq[i]
-        own = and_(s.block[p] == p, s.holder[p] == s.entry_device[d], ~leaked(s, p))
+        own = and_(s.block[p] == p, s.pirq_device[p] == s.entry_device[d], ~leaked(s, p))
         return and_(keeps(s, i), ~s.msi_group[i]).implies(own & ~held_in_hand(s, p))
 
     def part(i: Term) -> Term:
@@ -255,7 +255,7 @@ def hands(s: State) -> Term:
 
     def held(d: Term) -> Term:
         p = s.pirq_hand[d]
-        right = and_(s.holder[p] == s.entry_device[d], s.block[p] == p, ~leaked(s, p))
+        right = and_(s.pirq_device[p] == s.entry_device[d], s.block[p] == p, ~leaked(s, p))
         mine = or_(s.setup_ops == SETUP_OPS.INITDOM, s.setup_ops == SETUP_OPS.HVM)
         fresh = forall(IRQ, lambda i: (s.member_of[i] == d).implies(~is_pirq(s, i)))
         told = (s.setup_ops == SETUP_OPS.HVM) & (s.members[d] > 0)

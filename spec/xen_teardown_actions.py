@@ -78,13 +78,13 @@ def _disable(s: State, device: Term, msix: Term, ret: Term) -> None:
     s.require(~in_xen_phase(s, device, "TEARDOWN"), tells_backend(s, device))
     s.require(kind_seen(s, device, msix))
     _tears_down(s, device)
-    s.disabled[device] = True
+    s.backend_told[device] = True
     with s.when(ret == 0):
         s.backend[device] = BACKEND.OFF
-    with s.each(PIRQ, "p", lambda p: (ret == 0) & (s.holder[s.block[p]] == device)) as p:
+    with s.each(PIRQ, "p", lambda p: (ret == 0) & (s.pirq_device[s.block[p]] == device)) as p:
         s.block[p] = None
-    with s.each(PIRQ, "p", lambda p: (ret == 0) & (s.holder[p] == device)) as p:
-        s.holder[p] = None
+    with s.each(PIRQ, "p", lambda p: (ret == 0) & (s.pirq_device[p] == device)) as p:
+        s.pirq_device[p] = None
 
 
 def _destroys(s: State, irq: Term) -> Term:
@@ -97,7 +97,7 @@ def _destroys(s: State, irq: Term) -> Term:
         return implies(s.entry_position[e] < s.entry_position[d], s.members[e] == 0)
 
     first = members_are(s, d, lambda i: s.offset[irq] <= s.offset[i])
-    told = implies(tells_backend(s, device), s.disabled[device])
+    told = implies(tells_backend(s, device), s.backend_told[device])
     return and_(is_member(s, irq), is_pirq(s, irq), first, told, each_entry(s, device, before))
 
 
@@ -179,11 +179,11 @@ def xen_msi_desc_clear_irq(s: State, desc: Term) -> None:
 def xen_teardown_msi_irqs(s: State, device: Term) -> None:
     """The teardown function returns: no descriptor has an irq."""
     _tears_down(s, device)
-    s.require(implies(tells_backend(s, device), s.disabled[device]))
+    s.require(implies(tells_backend(s, device), s.backend_told[device]))
     s.require(each_entry(s, device, lambda d: s.members[d] == 0))
     if not s.on("F15"):
         s.require(each_entry(s, device, lambda d: untouched(s, d)))
-    s.disabled[device] = False
+    s.backend_told[device] = False
     s.xen_phase[device] = XEN_PHASE.TORN
 
 

@@ -69,7 +69,7 @@ _OF_IRQS = (
     *("info", "info_pirq", "info_domid", "msi_group", "member_of", "offset", "back", "orphan"),
     *("first_irq", "base", "members", "bound", "pirq_hand", "undoing"),
 )
-_OF_PIRQS = ("holder", "block", "leak")
+_OF_PIRQS = ("pirq_device", "block", "leak")
 _OF_CHANNELS = ("pirq_started", "evtchn", "evtchn_cpu", "port_irq")
 _OF_MESSAGES = ("message_pirq", "writes")
 

@@ -318,13 +318,22 @@ def bypass_refused(
     return alike(before, s, (guest.fields[name] for name in _FRAME))
 
 
+SHARED = frozenset(
+    {
+        *("create_pci_msi_domain", "pci_device_add", "pci_device_remove", "set_device_msi_domain"),
+        *("alloc_msi_entry", "free_msi_entry", "irq_alloc_descs", "irq_free_descs"),
+    }
+)
+"""The steps that are both Xen's and the native code's: devices and their descriptors, and the
+numbers of irqs."""
+
+
 def trespasses(native: Model) -> tuple[str, ...]:
-    """What the Xen layer writes of a native layer's fields in steps that the native layer does not
-    have; nothing, or the bypass is none."""
+    """What steps of Xen's alone write of a native layer's fields; nothing, if there is a bypass."""
     return tuple(
         f"{action.name} writes {name}"
         for action in xen.build(native.switches).actions.values()
-        if action.name not in native.actions
+        if action.name not in SHARED
         for name in action.writes
         if name in native.fields
     )
@@ -333,8 +342,7 @@ def trespasses(native: Model) -> tuple[str, ...]:
 def eavesdrops(whole: Model, native: Model) -> Iterator[tuple[str, str]]:
     """Which native steps depend, in the whole, on fields that the native code does not have: the
     action and the field. What remains is who owns an irq, and which domain is Xen's."""
-    shared = xen.build(whole.switches).actions.keys()
-    for name in native.actions.keys() - shared:
+    for name in native.actions.keys() - SHARED:
         action = whole.actions[name]
         yield from ((name, f) for f in sorted(_read_by(action) - native.fields.keys()))
 

@@ -157,7 +157,13 @@ def test_json() -> None:
     document = json.loads(to_json(report(tasks)))
     assert document["format"] == "irqproof-check/1"
     assert document["verdict"] == "refuted"
-    assert document["options"] == {"only": [], "scope": None, "seed": 7, "switches": []}
+    assert document["options"] == {
+        "only": [],
+        "machines": [],
+        "scope": None,
+        "seed": 7,
+        "switches": [],
+    }
     assert document["counts"] == {"proved": 2, "held": 2, "refuted": 1, "undetermined": 0}
     first = document["subjects"][0]
     assert (first["subject"], first["verdict"]) == ("VEC-1", "refuted")
