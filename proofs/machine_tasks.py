@@ -43,7 +43,7 @@ SENTENCES: Final = {
 STATEFUL: Final = "stateful machine"
 """The name of the task, and of what it does."""
 
-_STEPS: Final = 3_000
+_STEPS: Final = 1_500
 """Operations that the random programs of a check do."""
 
 
@@ -70,7 +70,7 @@ def tasks(
     yield Task(
         name=STATEFUL,
         group="stateful",
-        weight=20.0,
+        weight=60.0,
         key=digest.hexdigest(),
         run=functools.partial(_stateful, number, chosen, tuple(names)),
         subjects=subjects(),

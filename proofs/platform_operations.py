@@ -344,7 +344,7 @@ PLATFORM_OPERATIONS: Final[Mapping[str, Kind]] = {
     "remove_functions": Kind(_functions(True), on_device(Machine.pci_disable_sriov)),
     "vcpu_attach": Kind(_postable, lambda k, m, v: m.vcpu_attach(v["irq"], 0, _GUEST_VECTOR)),
     "vcpu_detach": Kind(_posted, lambda k, m, v: m.vcpu_detach(v["irq"])),
-    "sleep": Kind(_always, lambda k, m, v: m.sleep()),
+    "sleep": Kind(_always, lambda k, m, v: m.sleep(), composite=True),
     "insert_unit": Kind(_unit_numbers(False), _insert_unit),
     "remove_unit": Kind(_unit_numbers(True), _remove_unit),
     "vmd_probe": Kind(_vmds(False), _on_vmd(Machine.vmd_probe)),

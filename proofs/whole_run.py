@@ -154,7 +154,7 @@ class WholeRun:
         if warned and not (what.may_warn or failing):
             self._note(Finding("WARN", f"{operation} makes the kernel warn"))
         self.laws.end(self.machine, operation, result)
-        if result < 0:
+        if result < 0 and not what.composite:
             self._unchanged(operation, result, before, apart(book, ledger(self.machine)))
         return result
 
