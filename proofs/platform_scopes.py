@@ -5,26 +5,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spec.scope import Scope
+from spec.scope import Index, Scope, Value
 
 __all__ = ["PLATFORM_SCOPES", "io_apic", "pci", "units", "uv"]
 
 
-def pci(*, vmd: bool = False) -> Scope:
-    """A device on each of two buses. The second bus is behind the first device, or below a VMD;
-    that one has two devices.
+def pci(*, vmd: bool = False, hyperv: bool = False, virtual: bool = False) -> Scope:
+    """A device on each of two buses. The second bus is behind the first device, or a bus of
+    Hyper-V's, or below a VMD; that one has two devices. With `virtual` the first device has a
+    virtual function on its bus in place of all that.
 
-    The domains are a native one, those of two remapping units, the platform's own, and the VMD's.
+    The domains are a native one, those of two remapping units, the platform's own, and one for the
+    second bus.
     """
-    kinds = ("PCI_MSI", "PCI_MSI", "PCI_MSI", "ANY", "VMD_MSI")
+    kinds = ("PCI_MSI", "PCI_MSI", "PCI_MSI", "ANY", "PCI_MSI" if hyperv else "VMD_MSI")
     domains = range(len(kinds))
+    root = vmd or hyperv
+    buses: dict[Index, Value] = {(0,): 0, (1,): 0 if virtual else 1}
     return Scope(
-        {"Device": 3 if vmd else 2, "Bus": 2, "Domain": len(kinds)},
+        {"Device": 3 if vmd else 2, "Bus": 1 if virtual else 2, "Domain": len(kinds)},
         {
-            "bus": {(0,): 0, (1,): 1, (2,): 1} if vmd else {(0,): 0, (1,): 1},
-            "parent_bus": {} if vmd else {(1,): 0},
-            "bridge": {} if vmd else {(1,): 0},
+            "bus": {**buses, (2,): 1} if vmd else buses,
+            "parent_bus": {} if root or virtual else {(1,): 0},
+            "bridge": {} if root or virtual else {(1,): 0},
             "vmd": {(1,): 4} if vmd else {},
+            "passed": {(1,): 4} if hyperv else {},
+            "physical": {(1,): 0} if virtual else {},
             "token": {(x,): kinds[x] for x in domains},
             "hierarchy": {(x,): True for x in domains},
             "remapping": {(1,): True, (2,): True},
@@ -92,7 +98,7 @@ def units(irqs: int) -> Scope:
 
 
 PLATFORM_SCOPES: Mapping[str, tuple[Scope, ...]] = {
-    "routing": (pci(), pci(vmd=True)),
+    "routing": (pci(), pci(vmd=True), pci(hyperv=True), pci(virtual=True)),
     "ioapic": (
         io_apic("LEGACY", 3, 2, legacy=1, isa_pins=1),
         io_apic("LEGACY", 4, 1, legacy=1),

@@ -10,7 +10,7 @@ A device is *settled* once nothing will change its domain any more; drivers come
 
 from __future__ import annotations
 
-from spec.boot import MODE, STEP, boot, overrides, routed_mode, set_up
+from spec.boot import MODE, STEP, boot, overrides
 from spec.sorts import DOMAIN
 from spec.state import State
 from spec.terms import Enum, Option, Sort, Term, and_, exists, forall, implies, ite, none, or_
@@ -30,6 +30,8 @@ routing.field("bus", DEVICE, type=Option(BUS), rigid=True, doc="the bus that a d
 routing.field("parent_bus", BUS, type=Option(BUS), rigid=True, doc="none: a root bus")
 routing.field("bridge", BUS, type=Option(DEVICE), rigid=True, doc="the bridge above a bus")
 routing.field("vmd", BUS, type=OPTION_DOMAIN, rigid=True, doc="the VMD domain of a bus below one")
+routing.field("passed", BUS, type=OPTION_DOMAIN, rigid=True, doc="the domain of a Hyper-V bus")
+routing.field("physical", DEVICE, type=Option(DEVICE), rigid=True, doc="a virtual function's own")
 routing.field("token", DOMAIN, type=TOKEN, rigid=True, doc="the domain's bus token")
 routing.field("hierarchy", DOMAIN, rigid=True, doc="IRQ_DOMAIN_FLAG_HIERARCHY")
 routing.field("remapping", DOMAIN, rigid=True, doc="the MSI domain of a remapping unit")
@@ -52,22 +54,31 @@ routing.field("native_call", DEVICE, doc="an arch fallback was called for the de
 
 @routing.axiom
 def topology(s: State) -> Term:
-    """What is below a VMD stays below it, a bus has a bridge unless it is a root, and a domain has
-    the token and the flag that its creator gives it."""
+    """What is below a VMD or on a bus of Hyper-V's stays there, a bus has a bridge unless it is a
+    root, and a domain has the token and the flag that its creator gives it. A virtual function is
+    where its physical one is."""
 
     def law(b: Term) -> Term:
         root = s.parent_bus[b] == none(BUS)
         return and_(
             (s.bridge[b] == none(DEVICE)) == root,
             implies(~root, s.vmd[b] == s.vmd[s.parent_bus[b]]),
+            implies(~root, s.passed[b] == s.passed[s.parent_bus[b]]),
             implies(~root, s.bus[s.bridge[b]] == s.parent_bus[b]),
             implies(below(s, b), s.hierarchy[s.vmd[b]] & (s.token[s.vmd[b]] == TOKEN.VMD_MSI)),
+            implies(below(s, b), ~on_hyperv(s, b) & ~s.remapping[s.vmd[b]]),
+            implies(on_hyperv(s, b), ordinary_domain(s, s.passed[b]) & ~s.remapping[s.passed[b]]),
         )
 
     def unit(x: Term) -> Term:
-        return implies(s.remapping[x], s.hierarchy[x] & (s.token[x] == TOKEN.PCI_MSI))
+        return implies(s.remapping[x], ordinary_domain(s, x))
 
-    return forall(BUS, law) & forall(DOMAIN, unit)
+    def function(d: Term) -> Term:
+        own = s.physical[d]
+        near = (s.vmd[s.bus[d]] == s.vmd[s.bus[own]]) & (s.passed[s.bus[d]] == s.passed[s.bus[own]])
+        return implies(is_virtual(s, d), ~is_virtual(s, own) & near)
+
+    return and_(forall(BUS, law), forall(DOMAIN, unit), forall(DEVICE, function))
 
 
 # --- words for the formulas -----------------------------------------------------------------
@@ -76,6 +87,42 @@ def topology(s: State) -> Term:
 def below(s: State, bus: Term) -> Term:
     """The bus is below a VMD."""
     return ~(s.vmd[bus] == none(DOMAIN))
+
+
+def on_hyperv(s: State, bus: Term) -> Term:
+    """The bus is one that Hyper-V provides, with a domain of its own."""
+    return ~(s.passed[bus] == none(DOMAIN))
+
+
+def hosted(s: State, bus: Term) -> Term:
+    """The host of the bus has a domain for it."""
+    return below(s, bus) | on_hyperv(s, bus)
+
+
+def host_domain(s: State, bus: Term) -> Term:
+    """That domain."""
+    return ite(below(s, bus), s.vmd[bus], s.passed[bus])
+
+
+def ordinary_domain(s: State, domain: Term) -> Term:
+    """The domain has the flag, and the token of most."""
+    return s.hierarchy[domain] & (s.token[domain] == TOKEN.PCI_MSI)
+
+
+def is_virtual(s: State, device: Term) -> Term:
+    """The device is a virtual function."""
+    return ~(s.physical[device] == none(DEVICE))
+
+
+def unit_of(s: State, device: Term) -> Term:
+    """The MSI domain of the unit that covers a device: for a virtual function its physical one."""
+    return ite(is_virtual(s, device), s.unit[s.physical[device]], s.unit[device])
+
+
+def token_of(s: State, domain: Term) -> Term:
+    """The token of a domain; that of a VMD kept the one of all others before (VMD-24)."""
+    token = s.token[domain]
+    return ite(token == TOKEN.VMD_MSI, TOKEN.PCI_MSI, token) if s.on("VMD-24") else token
 
 
 def found(s: State, device: Term) -> Term:
@@ -87,7 +134,7 @@ def found(s: State, device: Term) -> Term:
 def has_special(s: State, device: Term) -> Term:
     """pci_dev_has_special_msi_domain: true, too, where there is no domain at all."""
     domain = found(s, device)
-    return (domain == none(DOMAIN)) | ~(s.token[domain] == TOKEN.PCI_MSI)
+    return (domain == none(DOMAIN)) | ~(token_of(s, domain) == TOKEN.PCI_MSI)
 
 
 def inherited(s: State, device: Term) -> Term:
@@ -106,17 +153,18 @@ def table(s: State, device: Term) -> Term:
     """The domain that a device has in the end, by the table of section 11.2."""
     special = or_(s.default_wrapped, s.default_domain == none(DOMAIN), ~s.irq_remapping_enabled)
     home = s.bus[device]
-    return ite(below(s, home), s.vmd[home], ite(special, s.default_domain, s.unit[device]))
+    usual = ite(special, s.default_domain, unit_of(s, device))
+    return ite(hosted(s, home), host_domain(s, home), usual)
 
 
 def looked_up(s: State, device: Term) -> Term:
     """What the stack before the series chose when an interrupt was allocated: a domain of the
-    device's own, which only devices below a VMD had; the platform's functions, for which their
-    wrapper stands here; the unit's domain; the default."""
-    remapped = and_(s.irq_remapping_enabled, ~s.default_wrapped, ~(s.unit[device] == none(DOMAIN)))
-    home = s.bus[device]
-    chosen = ite(remapped, s.unit[device], s.default_domain)
-    return ite(below(s, home), s.vmd[home], chosen)
+    device's own, which only devices below a VMD and on buses of Hyper-V's had; the platform's
+    functions, for which their wrapper stands here; the unit's domain; the default."""
+    unit, home = unit_of(s, device), s.bus[device]
+    remapped = and_(s.irq_remapping_enabled, ~s.default_wrapped, ~(unit == none(DOMAIN)))
+    chosen = ite(remapped, unit, s.default_domain)
+    return ite(hosted(s, home), host_domain(s, home), chosen)
 
 
 # --- actions --------------------------------------------------------------------------------
@@ -124,8 +172,9 @@ def looked_up(s: State, device: Term) -> Term:
 
 @routing.action()
 def irq_remapping_enable(s: State) -> None:
-    """Remapping is switched on, as a part of the set-up of routing."""
-    s.require(s.routed, ~s.irq_remapping_enabled)
+    """Remapping is switched on, as a part of the set-up of routing; in a guest of Hyper-V only in
+    name, without this flag (HVI-3)."""
+    s.require(s.routed, ~s.irq_remapping_enabled, ~exists(BUS, lambda b: on_hyperv(s, b)))
     s.assume("INIT-L", s.step == STEP.ROUTED)
     s.irq_remapping_enabled = True
 
@@ -155,12 +204,12 @@ def pci_scan_begin(s: State) -> None:
 @routing.action(bus=BUS, domain=OPTION_DOMAIN)
 def pci_set_bus_msi_domain(s: State, bus: Term, domain: Term) -> None:
     """A bus comes: it takes the domain of the bridge above, else what the bus above has; a root
-    bus has one only from a VMD."""
+    bus has one only from its host."""
     parent, bridge = s.parent_bus[bus], s.bridge[bus]
     root = parent == none(BUS)
     s.require(s.scanning, ~s.bus_added[bus], root | (s.bus_added[parent] & s.added[bridge]))
     above = ite(s.msi_domain[bridge] == none(DOMAIN), s.bus_domain[parent], s.msi_domain[bridge])
-    s.require(domain == ite(root, s.vmd[bus], above))
+    s.require(domain == ite(root, host_domain(s, bus), above))
     s.bus_domain[bus] = domain
     s.bus_added[bus] = True
 
@@ -168,31 +217,37 @@ def pci_set_bus_msi_domain(s: State, bus: Term, domain: Term) -> None:
 @routing.action(device=DEVICE, domain=DOMAIN)
 def dmar_insert_dev_scope(s: State, device: Term, domain: Term) -> None:
     """A remapping unit covers the device: that is known when the device comes, and stays."""
-    s.require(s.remapping[domain])
+    s.require(s.remapping[domain], ~is_virtual(s, device))
     s.assume("INIT-U", ~s.added[device])
     s.unit[device] = domain
 
 
 @routing.action(device=DEVICE, domain=OPTION_DOMAIN)
 def pci_device_add(s: State, device: Term, domain: Term) -> None:
-    """A device comes, at boot or later. Unless the remapping driver has something to say, that was
-    all."""
+    """A device comes, at boot or later; a virtual function once its physical one has a driver.
+    Unless the remapping driver has something to say, that was all; it had nothing to say of virtual
+    functions (F2)."""
     s.require(s.scanning, ~s.added[device], s.bus_added[s.bus[device]])
     s.require(domain == inherited(s, device))
     s.msi_domain[device] = domain
     s.added[device] = True
-    uncovered = s.unit[device] == none(DOMAIN)
+    s.require(implies(is_virtual(s, device), s.settled[s.physical[device]]))
+    uncovered = unit_of(s, device) == none(DOMAIN)
     plain = s.irq_remapping_enabled & ~has_special(s, device)
+    if s.on("F2"):
+        plain &= ~is_virtual(s, device)
     s.assume("INIT-C", implies(plain, ~uncovered))
     s.settled[device] = ~plain | uncovered
 
 
 @routing.action(device=DEVICE, domain=OPTION_DOMAIN)
 def set_device_msi_domain(s: State, device: Term, domain: Term) -> None:
-    """The remapping driver stores the domain of the device's unit, but in no special device."""
+    """The remapping driver stores the domain of the device's unit, in a virtual function that of
+    the physical one, but in no special device."""
     s.require(s.added[device], s.irq_remapping_enabled, ~s.settled[device])
     s.require(~(domain == none(DOMAIN)))
-    s.require(~has_special(s, device), domain == s.unit[device])
+    own = ite(is_virtual(s, device), s.msi_domain[s.physical[device]], s.unit[device])
+    s.require(~has_special(s, device), domain == own)
     s.msi_domain[device] = domain
     s.settled[device] = True
 
@@ -219,8 +274,10 @@ def pci_msi_teardown_msi_irqs(s: State, device: Term) -> None:
 
 @routing.action(device=DEVICE)
 def pci_device_remove(s: State, device: Term) -> None:
-    """A device goes; a bridge only after its buses, which stay here."""
+    """A device goes; a bridge only after its buses, which stay here, and a physical function after
+    its virtual ones."""
     s.require(s.added[device], s.served[device] == none(DOMAIN))
+    s.require(~exists(DEVICE, lambda d: s.added[d] & (s.physical[d] == device)))
     s.require(~exists(BUS, lambda b: s.bus_added[b] & (s.bridge[b] == device)))
     for bit in ("added", "settled", "refused", "native_call"):
         getattr(s, bit)[device] = False
@@ -251,13 +308,13 @@ def default_first(s: State) -> Term:
 @routing.invariant(
     "INIT-3",
     "A settled device has the domain that the table says.",
-    unless=("INIT-C", "INIT-L", "INIT-U"),
+    unless=("INIT-C", "INIT-L", "INIT-U", "F2", "VMD-24"),
 )
 def domain_table(s: State) -> Term:
     bare = and_(s.apic_intr_mode == MODE.PIC, ~overrides(s))
 
     def law(d: Term) -> Term:
-        alone = bare & ~below(s, s.bus[d])
+        alone = bare & ~hosted(s, s.bus[d])
         as_told = s.msi_domain[d] == table(s, d)
         return s.settled[d].implies(as_told & alone.implies(s.msi_domain[d] == none(DOMAIN)))
 
@@ -268,7 +325,7 @@ def domain_table(s: State) -> Term:
     "INIT-4",
     "A settled device has the domain that was looked up at each allocation before the series, but "
     "for a machine that remaps and could not make its default domain.",
-    unless=("INIT-C", "INIT-L", "INIT-U"),
+    unless=("INIT-C", "INIT-L", "INIT-U", "F2", "VMD-24"),
 )
 def same_as_before(s: State) -> Term:
     broken = s.irq_remapping_enabled & (s.default_domain == none(DOMAIN))
@@ -278,11 +335,13 @@ def same_as_before(s: State) -> Term:
     )
 
 
-@routing.invariant("INIT-5", "Nothing replaces the domain of a VMD or of the platform.")
+@routing.invariant(
+    "INIT-5", "Nothing replaces the domain of a VMD or of the platform.", unless=("VMD-24",)
+)
 def absorbing(s: State) -> Term:
     def law(d: Term) -> Term:
         home = s.bus[d]
-        own = s.default_wrapped & ~below(s, home)
+        own = s.default_wrapped & ~hosted(s, home)
         return s.added[d].implies(
             and_(
                 below(s, home).implies(s.msi_domain[d] == s.vmd[home]),
@@ -319,51 +378,6 @@ def same_domain(s: State) -> Term:
         return (s.served[d] == none(DOMAIN)) | same
 
     return forall(DEVICE, law)
-
-
-# --- what the others need to be inductive ----------------------------------------------------
-
-
-@routing.invariant("INIT-default", "The default domain is made once, and as what it is.")
-def default_kind(s: State) -> Term:
-    domain = s.default_domain
-    there = ~(domain == none(DOMAIN))
-    kind = ite(s.default_wrapped, TOKEN.ANY, TOKEN.PCI_MSI)
-    return and_(
-        there.implies(and_(s.default_made, s.hierarchy[domain], ~s.remapping[domain])),
-        there.implies(s.token[domain] == kind),
-        s.default_wrapped.implies(s.default_made & there),
-        s.default_made.implies(set_up(s)),
-        and_(s.default_made, s.apic_intr_mode == MODE.PIC, ~s.default_wrapped).implies(~there),
-        s.scanning.implies(s.step == STEP.PCI),
-        s.irq_remapping_enabled.implies(s.routed & routed_mode(s)),
-    )
-
-
-@routing.invariant("INIT-buses", "What buses and devices have comes from above or from a unit.")
-def sources(s: State) -> Term:
-    def usual(x: Term) -> Term:
-        unit = and_(s.remapping[x], s.irq_remapping_enabled, ~s.default_wrapped)
-        there = ~(s.default_domain == none(DOMAIN))
-        return (x == none(DOMAIN)) | (there & or_(x == s.default_domain, unit))
-
-    def of_bus(b: Term) -> Term:
-        known = ite(below(s, b), s.bus_domain[b] == s.vmd[b], usual(s.bus_domain[b]))
-        return ite(s.bus_added[b], known, s.bus_domain[b] == none(DOMAIN))
-
-    def of_device(d: Term) -> Term:
-        home, own = s.bus[d], s.msi_domain[d]
-        waits = s.added[d] & ~s.settled[d]
-        there = implies(~(s.default_domain == none(DOMAIN)), ~(own == none(DOMAIN)))
-        return and_(
-            ite(s.added[d], below(s, home) | (usual(own) & there), own == none(DOMAIN)),
-            waits.implies(s.irq_remapping_enabled & ~has_special(s, d)),
-            s.settled[d].implies(s.added[d]),
-            s.added[d].implies(s.bus_added[home]),
-            (s.unit[d] == none(DOMAIN)) | s.remapping[s.unit[d]],
-        )
-
-    return forall(BUS, of_bus) & forall(DEVICE, of_device)
 
 
 # --- operations: each is one action ---------------------------------------------------------

@@ -12,10 +12,12 @@ from spec.routing import (
     found,
     has_special,
     looked_up,
+    on_hyperv,
     pci_device_add,
     pci_msi_setup_msi_irqs,
     routing,
     set_again,
+    token_of,
 )
 from spec.sorts import DOMAIN
 from spec.state import State
@@ -34,7 +36,7 @@ def set_twice(before: State, s: State, device: Term) -> Term:
 )  # fmt: skip
 def special_bus(before: State, s: State, device: Term, domain: Term) -> Term:
     of_bus = before.bus_domain[before.bus[device]]
-    s.require(~(of_bus == none(DOMAIN)), ~(s.token[of_bus] == TOKEN.PCI_MSI))
+    s.require(~(of_bus == none(DOMAIN)), ~(token_of(s, of_bus) == TOKEN.PCI_MSI))
     pci_device_add(s, device, domain)
     return (s.msi_domain[device] == of_bus) & s.settled[device]
 
@@ -67,7 +69,8 @@ def ordinary(before: State, s: State, device: Term) -> Term:
 )  # fmt: skip
 def extraordinary(before: State, s: State, device: Term) -> Term:
     s.require(s.added[device])
-    s.require(below(s, s.bus[device]) | s.default_wrapped)
+    home = s.bus[device]
+    s.require(below(s, home) | (s.default_wrapped & ~on_hyperv(s, home)))
     return has_special(s, device)
 
 

@@ -23,6 +23,8 @@ from spec import (
     msi_theorems,
     pci_msi,
     pci_msi_actions,
+    routing_lemmas,
+    routing_selection,
     vector_actions,
     vector_theorems,
 )
@@ -53,6 +55,8 @@ COMPLETE = (
     pci_msi_actions,
     msi_theorems,
     ioapic_actions,
+    routing_lemmas,
+    routing_selection,
 )
 """The modules without which the layers would not be whole when they are joined."""
 

@@ -124,6 +124,7 @@ BROKEN_IN = {
         "VMD-1": "vmd_remove",
         "VMD-2": "vmd_msi_init",
         "VMD-3": "vmd_msi_free",
+        "VMD-first": "vmd_msi_free",
         "VMD-5": "msi_domain_alloc",
         "VMD-6": "vmd_free_irqs",
         "VMD-7": "vmd_msi_free",

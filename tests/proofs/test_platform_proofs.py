@@ -71,17 +71,20 @@ def test_the_invariants_hold_in_every_state_and_every_operation_happens(layer: s
 
 def test_the_check_explores_these_scopes() -> None:
     assert {layer: SCOPES[layer] for layer in PLATFORM_SCOPES} == PLATFORM_SCOPES
-    assert all(len(set(map(str, scopes))) == len(scopes) for scopes in PLATFORM_SCOPES.values())
+    assert all(len(set(map(repr, scopes))) == len(scopes) for scopes in PLATFORM_SCOPES.values())
 
 
 REFUTED_BY = {
     ("routing", "N3"): {("create_pci_msi_domain", "INIT-1")},
     ("routing", "N4"): {("pci_msi_arch_fallbacks", "PCI-fallbacks")},
     ("routing", "PRE"): {("apic_bsp_setup", "INIT-post")},
-    ("routing", "INIT-C"): {("pci_device_add", "INIT-3"), ("pci_device_add", "INIT-4")},
+    ("routing", "F2"): {("pci_device_add", id) for id in ("INIT-3", "INIT-4", "SEL-3")},
+    ("routing", "VMD-24"): {("pci_device_add", "SEL-2"), ("pci_device_add", "VMD-8")},
+    ("routing", "INIT-C"): {("pci_device_add", id) for id in ("INIT-3", "INIT-4", "SEL-3")},
     ("routing", "INIT-L"): {
         ("irq_remapping_enable", "INIT-3"),
         ("irq_remapping_enable", "INIT-4"),
+        ("irq_remapping_enable", "SEL-3"),
     },
     ("routing", "INIT-U"): {
         ("dmar_insert_dev_scope", "INIT-3"),
@@ -170,7 +173,15 @@ BROKEN_IN = {
         "INIT-5": "pci_device_add",
         "PCI-9": "pci_msi_setup_msi_irqs",
         "PCI-stub": "pci_msi_arch_fallbacks",
+        "SEL-1": "pci_device_add",
+        "SEL-2": "pci_device_add",
+        "SEL-3": "set_device_msi_domain",
         "SEL-4": "pci_device_add",
+        "SEL-5": "pci_device_add",
+        "HVI-3": "irq_remapping_enable",
+        "VMD-8": "pci_device_add",
+        "FB-1": "pci_msi_setup_msi_irqs",
+        "FB-3": "init_hypervisor_platform",
         "INIT-default": "create_pci_msi_domain",
         "INIT-buses": "pci_set_bus_msi_domain",
     },

@@ -241,4 +241,8 @@ def test_ids_are_unique_in_each_model_and_stated_by_one_alone() -> None:
         "GEN-2": ["vectors", "hierarchy"],
         "MSI-2": ["msi", "devices"],
         "PCI-9": ["msi", "routing"],
+        "SEL-3": ["routing", "remapping"],
+        "HVI-3": ["routing", "remapping"],
+        "IMS-5": ["ims", "ims_queue"],
+        "IMS-6": ["ims", "ims_queue"],
     }

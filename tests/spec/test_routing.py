@@ -7,13 +7,16 @@ import pytest
 
 from proofs.platform_scopes import pci
 from spec.boot import MODE, PLATFORM
-from spec.routing import DEVICE, found, has_special, looked_up, routing, table
+from spec.routing import DEVICE, found, has_special, looked_up, table
+from spec.scope import Scope
+from spec.stack import MODELS
 from spec.state import State
 from spec.terms import variable
 from tests.spec.walks import Walk
 
-MODEL = routing.build()
+MODEL = MODELS["routing"].build()
 NATIVE, UNIT, OTHER_UNIT, XEN, VMD = range(5)
+HYPERV = VMD
 ROUTED = ("VIRTUAL_WIRE", "VIRTUAL_WIRE_NO_CONFIG", "SYMMETRIC_IO")
 STATE = State(MODEL.fields, frozenset())
 D = variable("d", DEVICE)
@@ -21,7 +24,16 @@ D = variable("d", DEVICE)
 
 def booted(platform: str, mode: str, *, remapping: bool = False, vmd: bool = False) -> Walk:
     """A machine that has been booted as far as the PCI scan."""
-    walk = Walk(MODEL, pci(vmd=vmd))
+    return _boot(Walk(MODEL, pci(vmd=vmd)), platform, mode, remapping=remapping)
+
+
+def native(scope: Scope, *switches: str, remapping: bool = False) -> Walk:
+    """A native machine with a routing, under some switches."""
+    walk = Walk(MODELS["routing"].build(frozenset(switches)), scope)
+    return _boot(walk, "NATIVE", "SYMMETRIC_IO", remapping=remapping)
+
+
+def _boot(walk: Walk, platform: str, mode: str, *, remapping: bool) -> Walk:
     walk.do("pci_msi_arch_fallbacks", selected=False)
     walk.do("init_hypervisor_platform", platform=platform)
     walk.do("init_IRQ")
@@ -168,3 +180,59 @@ def test_a_device_that_comes_back_gets_its_domain_again() -> None:
     walk.do("pci_device_add", device=1, domain=inherited)
     walk.do("set_device_msi_domain", device=1, domain=OTHER_UNIT)
     assert walk.get("settled", 1)
+
+
+def with_virtual_function(*switches: str) -> Walk:
+    """A machine that remaps, with a device and a virtual function of it."""
+    walk = native(pci(virtual=True), *switches, remapping=True)
+    walk.do("dmar_insert_dev_scope", device=0, domain=UNIT)
+    _take("pci_set_bus_msi_domain", walk, bus=0)
+    assert not walk.can("pci_device_add", device=1, domain=NATIVE)
+    walk.do("pci_device_add", device=0, domain=NATIVE)
+    walk.do("set_device_msi_domain", device=0, domain=UNIT)
+    walk.step("pci_device_add", device=1, domain=NATIVE)
+    return walk
+
+
+def test_sel_3_a_virtual_function_has_the_domain_of_the_physical_one() -> None:
+    walk = with_virtual_function()
+    assert not walk.can("pci_msi_setup_msi_irqs", device=1, domain=NATIVE)
+    walk.do("set_device_msi_domain", device=1, domain=UNIT)
+    walk.do("pci_msi_setup_msi_irqs", device=1, domain=UNIT)
+    assert not walk.can("pci_device_remove", device=0)
+
+
+def test_sel_3_without_the_fix_a_virtual_function_is_blocked() -> None:
+    walk = with_virtual_function("F2")
+    assert {"SEL-3", "INIT-4"} <= set(walk.violated())
+    assert not walk.can("set_device_msi_domain", device=1, domain=UNIT)
+
+
+def test_hvi_3_in_a_guest_of_hyper_v_remapping_is_not_switched_on() -> None:
+    walk = native(pci(hyperv=True))
+    assert not walk.can("irq_remapping_enable")
+    for each in range(2):
+        _take("pci_set_bus_msi_domain", walk, bus=each)
+        _take("pci_device_add", walk, device=each)
+    assert [walk.get("msi_domain", d) for d in range(2)] == [NATIVE, HYPERV]
+    assert not any(walk.value(has_special(STATE, D), d=d) for d in range(2))
+    assert all(walk.get("settled", d) for d in range(2))
+
+
+def test_sel_2_with_the_common_token_remapping_takes_a_vmds_device_away() -> None:
+    walk = native(pci(vmd=True), "VMD-24", remapping=True)
+    walk.step("dmar_insert_dev_scope", device=1, domain=UNIT)
+    walk.step("pci_set_bus_msi_domain", bus=1, domain=VMD)
+    walk.step("pci_device_add", device=1, domain=VMD)
+    walk.step("set_device_msi_domain", device=1, domain=UNIT)
+    assert {"SEL-2", "VMD-8", "INIT-5"} <= set(walk.violated())
+
+
+def test_fb_1_the_stub_changes_nothing() -> None:
+    walk = booted("NATIVE", "PIC")
+    _take("pci_set_bus_msi_domain", walk, bus=0)
+    _take("pci_device_add", walk, device=0)
+    before = {**walk.state}
+    walk.do("pci_msi_setup_msi_irqs", device=0, domain=None)
+    changed = {name for name in before if before[name] != walk.state[name]}
+    assert changed == {"refused"}
