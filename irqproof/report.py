@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Final
 from irqproof.summary import Report, Subject, plural, unique
 from proofs.render import render
 from proofs.verdict import Verdict
+from spec.dossier import UNCHECKED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,8 +38,8 @@ def print_report(report: Report, stream: IO[str], *, quiet: bool) -> None:
     if report.subjects and not quiet:
         console.print(_table(report))
     # Plain text goes around the console: it must not be wrapped, whatever the width.
-    notes = () if quiet else (*_assumptions(report), *_witnesses(report), *_bounds(report))
-    for line in (*notes, *_findings(report)):
+    notes = () if quiet else (_unchecked, _assumptions, _witnesses, _bounds)
+    for line in (line for part in (*notes, _findings) for line in part(report)):
         print(line, file=stream)
     style = _STYLES[report.verdict]
     console.print(Text(report.summary(), style=style), soft_wrap=True)
@@ -71,6 +72,14 @@ def _cells(subject: Subject) -> tuple[str, ...]:
         f"{subject.seconds:.1f}s",
         ", ".join(dict.fromkeys(solvers)),
     )
+
+
+def _unchecked(report: Report) -> Iterator[str]:
+    """What a complete check leaves out, and why."""
+    if report.options.only or report.options.machines or not report.subjects:
+        return
+    yield from (f"not checked: {id}: {reason}" for id, reason in UNCHECKED.items())
+    yield ""
 
 
 def _assumptions(report: Report) -> Iterator[str]:

@@ -65,11 +65,11 @@ PATCHES: Final = (
     _patch(29, 33, "x86/pci: Set default irq domain in pcibios_add_device()", "INIT-3 INIT-5"),
     _patch(30, 34, "PCI/MSI: Allow to disable arch fallbacks", "PCI-9 PCI-stub FB-1"),
     _same(31, 35, "x86/irq: Cleanup the arch_*_msi_irqs() leftovers", "INIT-4 X-5 FB-1"),
-    _same(32, 36, "x86/irq: Make most MSI ops XEN private", "FB-2 FB-3"),
+    _same(32, 36, "x86/irq: Make most MSI ops XEN private", "FB-3"),
     _patch(33, 39, "x86/irq: Add DEV_MSI allocation type", "series-39"),
     _patch(34, 40, "x86/msi: Let pci_msi_prepare() handle non-PCI MSI", "series-40"),
     _patch(35, 41, "platform-msi: Provide default irq_chip:ack", "PLT-7"),
-    _patch(36, 44, "platform-msi: Add device MSI infrastructure", "IMS-7 IMS-11"),
+    _patch(36, 44, "platform-msi: Add device MSI infrastructure", "IMS-7"),
     _patch(37, 45, "irqdomain/msi: Provide msi_alloc/free_store() callbacks", "MSI-13 IMS-3"),
     _patch(38, 46, "irqchip: Add IMS array driver", "IMS-1 IMS-2 IMS-4"),
 )
