@@ -34,6 +34,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "APIC-3": "Behind remapping the remapping chip composes, never the local APIC's.",
     "APIC-Q": "No message that a device sends during a move is for a target nobody listens at.",
     "DOM-13": "First and last composing chip are the same exactly if at most one composes.",
+    "HW-1": "Devices that share a domain have different hwirq numbers, in one segment in any case.",
     "IOA-entry": "A packed route entry unpacks to its fields, and the other way round.",
     "MSI-decode": "A composed message says its destination and its vector.",
     "PCI-10": "The interrupts of a multi-MSI block have consecutive numbers and data words.",

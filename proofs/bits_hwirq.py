@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Numbers of PCI/MSI interrupts: which are unique (PCI-4), which follow one another (PCI-10), when
-the retries of a driver's request end (PCI-5), and what the rework of the number changed."""
+"""Numbers of PCI/MSI interrupts: which are unique (PCI-4; HW-1 is the same of devices that share a
+domain), which follow one another (PCI-10), when the retries of a driver's request end (PCI-5), and
+what the rework of the number changed."""
 
 from __future__ import annotations
 
@@ -68,6 +69,13 @@ def _unique(text: Text) -> Iterator[Obligation]:
         f"agree in {text.segment_bits} bits ({text.name})",
         _TWO,
         lambda words: equal(words) == same_left(words),
+    )
+    yield Claim(
+        "HW-1",
+        f"hwirq numbers are unique in a domain that serves one segment ({text.name})",
+        _TWO,
+        lambda words: z3.Implies(equal(words), _same(words, *_ENTRY)),
+        lambda words: _same(words, "segment"),
     )
     if text.segment_bits == hwirq.SEGMENT_BITS:
         return

@@ -248,7 +248,7 @@ def counted(s: State) -> Term:
     )
 
 
-@vmd.invariant("VMD-first", "The count of the first list tells only how many were freed.", ghost=True)
+@vmd.invariant("VMD-first", "The count of list 0 tells only how many were freed.", ghost=True)
 def counted_first(s: State) -> Term:
     return forall(VMD, lambda d: s.first_count[d] + s.first_frees[d] == 0)
 

@@ -83,6 +83,7 @@ NARROW = {**equivalence._AFTER, "uv.name": equivalence._Place(0, 32)}
 FAULTS: dict[str, tuple[str, Any, str, Any]] = {
     "pci_4_segment_shifted_by_26": ("PCI-4", hwirq, "_SEGMENT_SHIFT", 26),
     "pci_4_no_falsity_in_the_code": ("PCI-4", bits_hwirq, "pci_msi_calc_hwirq", always_widened),
+    "hw_1_devid_shifted_by_10": ("HW-1", hwirq, "_DEVID_SHIFT", 10),
     "pci_10_devid_shifted_by_10": ("PCI-10", hwirq, "_DEVID_SHIFT", 10),
     "pci_5_msi_answers_what_it_was_asked": (
         "PCI-5",
