@@ -77,7 +77,7 @@ UNCHECKED: Final[Mapping[str, str]] = {
     "FB-2": "the restore hook is a function that is always there: the tests of sleeping machines "
     "call it on every platform",
     "IMS-11": "that two lists have nothing in common speaks of two drivers: their tests hold it",
-    "IMS-12": "the source id of a slot's entry is a number of the platform: its tests with VT-d and "
+    "IMS-12": "the source id of a slot is a number of the platform: the tests with VT-d and "
     "AMD-Vi hold it",
 }
 """Ids that no check covers, and why."""

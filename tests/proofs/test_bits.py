@@ -8,14 +8,31 @@ import pytest
 import z3
 
 from impl.drivers.pci.msi_regs import pci_msi_calc_hwirq
-from proofs import bits, bits_hwirq, bits_message, equivalence, series_facts
+from proofs import (
+    bits,
+    bits_hwirq,
+    bits_message,
+    bits_remapping,
+    bits_xen,
+    equivalence,
+    series_facts,
+)
 from proofs.obligation import Claim, Falsity, Sentence, discharge
 from proofs.verdict import Verdict
 from spec import hwirq, message, series
 from spec.message import Message
+from tests.proofs.bits_faults import PLATFORM_FAULTS
 
 MODULES = {
-    module.__name__: module for module in (bits_hwirq, bits_message, equivalence, series_facts)
+    module.__name__: module
+    for module in (
+        bits_hwirq,
+        bits_message,
+        bits_remapping,
+        bits_xen,
+        equivalence,
+        series_facts,
+    )
 }
 
 
@@ -207,6 +224,9 @@ FAULTS: dict[str, tuple[str, Any, str, Any]] = {
         lambda domain, dev, nvec, arg: 0,
     ),
 }
+
+
+FAULTS |= PLATFORM_FAULTS
 
 
 @pytest.mark.parametrize(("subject", "module", "name", "value"), FAULTS.values(), ids=FAULTS)
