@@ -56,9 +56,9 @@ def print_patches(standing: Mapping[str, Subject], stream: IO[str]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, safe_box=True)
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("Patch", no_wrap=True, overflow="ellipsis", max_width=52)
+    table.add_column("Patch", no_wrap=True, overflow="ellipsis", max_width=48)
     table.add_column("R", no_wrap=True)
-    table.add_column("Held by", min_width=30)
+    table.add_column("Held by", min_width=48)
     table.add_column("Verdict", no_wrap=True)
     table.add_column("Time", justify="right", no_wrap=True)
     for patch in PATCHES:
