@@ -6,8 +6,7 @@ from __future__ import annotations
 import pytest
 
 from proofs.device_scopes import array, images
-from spec.ims import ims
-from spec.ims_queue import ims_queue
+from spec.stack import MODELS
 from tests.spec.walks import Walk
 
 NATIVE, HYPERV, XEN = 0, 1, 2
@@ -16,7 +15,7 @@ NATIVE, HYPERV, XEN = 0, 1, 2
 def made(*switches: str, slots: int = 2, told: int | None = None) -> Walk:
     """An array for two subdevices, which have three descriptors and irqs."""
     scope = array(2, slots, 3, messages=2, told=told)
-    walk = Walk(ims.build(frozenset(switches)), scope)
+    walk = Walk(MODELS["ims"].build(frozenset(switches)), scope)
     walk.step("device_msi_create_irq_domain", domain=NATIVE)
     return walk
 
@@ -135,8 +134,8 @@ def test_ims_3_as_posted_a_slot_that_is_reset_may_signal() -> None:
 @pytest.mark.parametrize("domain", [HYPERV, XEN])
 def test_ims_7_there_is_no_domain_where_no_parent_composes(domain: int) -> None:
     scope = array(1, 1, 1)
-    assert not Walk(ims.build(), scope).can("device_msi_create_irq_domain", domain=domain)
-    walk = Walk(ims.build(frozenset({"DEV-D5"})), scope)
+    assert not Walk(MODELS["ims"].build(), scope).can("device_msi_create_irq_domain", domain=domain)
+    walk = Walk(MODELS["ims"].build(frozenset({"DEV-D5"})), scope)
     walk.step("device_msi_create_irq_domain", domain=domain)
     assert walk.violated() == ("IMS-7",)
 
@@ -154,7 +153,7 @@ def test_ims_4_a_subdevice_with_irqs_is_busy() -> None:
 
 def running(*switches: str) -> Walk:
     """An irq with an image that signals message 0."""
-    walk = Walk(ims_queue.build(frozenset(switches)), images(1, 3))
+    walk = Walk(MODELS["ims_queue"].build(frozenset(switches)), images(1, 3))
     walk.step("ims_queue_alloc_shadow", irq=0)
     walk.step("ims_queue_lock", irq=0)
     walk.step("irq_domain_activate_irq", irq=0, message=0)
