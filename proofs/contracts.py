@@ -40,7 +40,7 @@ MODULES: Final = (
 _PATHS: Final = 100
 """CrossHair gives a condition up after so many paths in a row without anything new."""
 
-_PATH_SECONDS: Final = 60.0
+_PATH_SECONDS: Final = 10.0
 """Seconds of processor time that one path may take."""
 
 
