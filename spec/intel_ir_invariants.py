@@ -76,17 +76,14 @@ def coherence(s: State) -> Term:
     def law(i: Term) -> Term:
         u, x = s.iommu[i], s.irte_index[i]
         stays = attached(s, i) & ~leaving(s, i)
-        return and_(
-            implies(
-                stays,
-                and_(
-                    s.irte_mask[i] == s.block_mask[u, x],
-                    s.below[s.block_count[u, x], s.sub_handle[i]],
-                    apart(s, i, s.user[u, x]),
-                    implies(several(s, u, x), s.kind[i] == KIND.PCI_MSI),
-                ),
+        return implies(
+            stays,
+            and_(
+                s.irte_mask[i] == s.block_mask[u, x],
+                s.below[s.block_count[u, x], s.sub_handle[i]],
+                apart(s, i, s.user[u, x]),
+                implies(several(s, u, x), s.kind[i] == KIND.PCI_MSI),
             ),
-            implies(attached(s, i), ~(s.kind[i] == KIND.OTHER)),
         )
 
     def whole(u: Term, x: Term) -> Term:
@@ -180,10 +177,17 @@ def cached(s: State) -> Term:
 
 
 @intel_ir.invariant(
-    "INT-10", "No allocation that failed has left entries taken.", unless=("INT-10",)
+    "INT-10",
+    "No allocation that failed has left entries taken: every block has its first irq.",
+    unless=("INT-10",),
 )
 def nothing_leaked(s: State) -> Term:
-    return forall(UNIT, SLOT, lambda u, x: ~s.leaked[u, x])
+    def law(u: Term, x: Term) -> Term:
+        there = ~(s.block_mask[u, x] == none(MASK))
+        orphan = and_(there, ~busy(s, u, x), s.user[u, x] == none(IRQ))
+        return ~s.leaked[u, x] & ~orphan
+
+    return forall(UNIT, SLOT, law)
 
 
 @intel_ir.invariant(
@@ -245,7 +249,7 @@ def no_fault(s: State) -> Term:
     unless=("INT-type",),
 )
 def total_types(s: State) -> Term:
-    return ~s.bug
+    return ~s.bug & forall(IRQ, lambda i: implies(attached(s, i), ~(s.kind[i] == KIND.OTHER)))
 
 
 # --- what the others need to be inductive ----------------------------------------------------

@@ -14,7 +14,7 @@ from spec.language import Layer
 from spec.routing import DEVICE
 from spec.sorts import DOMAIN
 from spec.state import State
-from spec.terms import Enum, Option, Sort, Term, and_, forall, implies, ite, none, or_
+from spec.terms import FALSE, Enum, Option, Sort, Term, and_, forall, implies, ite, none, or_
 
 ID = Sort("Id")
 """IO-APICs and HPETs, by their ids."""
@@ -129,7 +129,7 @@ def concerns(s: State, d: Term) -> Term:
     intel, amd = s.remap_ops == OPS.INTEL, s.remap_ops == OPS.AMD
     plain = and_(s.irq_remapping_enabled, ~special(s, d))
     known = and_(~is_virtual(s, d), ~s.unnamed[d], ~s.mismatch[d])
-    copies = is_virtual(s, d) if not s.on("F2") else is_virtual(s, d) & ~is_virtual(s, d)
+    copies = FALSE if s.on("F2") else is_virtual(s, d)
     met = and_(~s.unprobed[d], ~(s.unit_of[d] == none(UNIT)))
     return or_(and_(intel, plain, known), and_(intel, copies), and_(amd, plain, met))
 
@@ -172,10 +172,12 @@ def parents(s: State) -> Term:
 
 
 @remapping.invariant(
-    "IRC-3", "Nobody asks the core for the domain of a PCI device.", unless=("IRC-3",)
+    "IRC-3",
+    "Nobody asks the core for the domain of a PCI device, and no IO-APIC or HPET builds on one.",
+    unless=("IRC-3",),
 )
 def parents_only(s: State) -> Term:
-    return ~s.warned
+    return ~s.warned & forall(ID, lambda x: ~s.pci_msi[s.given[x]])
 
 
 @remapping.invariant(
@@ -200,7 +202,7 @@ def chains(s: State) -> Term:
         outer, inner = s.ir_domain[u], s.ir_msi_domain[u]
         nothing = (outer == none(DOMAIN)) & (inner == none(DOMAIN))
         right = and_(
-            ~(outer == none(DOMAIN)),
+            ~(outer == none(DOMAIN)) & ~s.pci_msi[outer],
             s.parent[outer] == s.vector_domain,
             s.unit_behind[outer] == u,
             implies(~(inner == none(DOMAIN)), and_(s.parent[inner] == outer, s.pci_msi[inner])),
@@ -307,4 +309,5 @@ def order_of_boot(s: State) -> Term:
         forall(ID, lambda x: implies(early, s.given[x] == none(DOMAIN))),
         forall(UNIT, lambda u: implies(torn_down, ~s.unit_ready[u])),
         implies(made, s.parent[s.hv_domain] == s.vector_domain),
+        ~s.pci_msi[s.hv_domain],
     )

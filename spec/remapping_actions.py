@@ -81,6 +81,7 @@ def hyperv_prepare_irq_remapping(s: State, domain: Term) -> None:
     s.require(~s.prepared, s.hyperv_works, ~s.intel_works, ~s.amd_works)
     s.require(s.hv_domain == none(DOMAIN), s.parent[domain] == none(DOMAIN))
     s.require(~(domain == s.vector_domain), s.unit_behind[domain] == none(UNIT))
+    s.require(~s.pci_msi[domain])
     s.hv_domain = domain
     s.parent[domain] = s.vector_domain
 

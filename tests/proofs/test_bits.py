@@ -19,20 +19,12 @@ from proofs import (
 )
 from proofs.obligation import Claim, Falsity, Sentence, discharge
 from proofs.verdict import Verdict
-from spec import hwirq, message, series
+from spec import hwirq, message, remap_message, series
 from spec.message import Message
-from tests.proofs.bits_faults import PLATFORM_FAULTS
 
 MODULES = {
     module.__name__: module
-    for module in (
-        bits_hwirq,
-        bits_message,
-        bits_remapping,
-        bits_xen,
-        equivalence,
-        series_facts,
-    )
+    for module in (bits_hwirq, bits_message, bits_remapping, bits_xen, equivalence, series_facts)
 }
 
 
@@ -125,6 +117,52 @@ FAULTS: dict[str, tuple[str, Any, str, Any]] = {
     "msi_decode_base_in_the_destination": ("MSI-decode", message, "_BASE", 0xFEE01000),
     "apic_q_without_step_5": ("APIC-Q", message, "quirk_move", moved_at_once),
     "apic_q_data_first": ("APIC-Q", message, "rewrite", data_first),
+    "int_1_blocks_end_one_too_far": (
+        "INT-1",
+        remap_message,
+        "last_of_region",
+        lambda index, size: index + size,
+    ),
+    "int_2_blocks_are_not_rounded": ("INT-2", remap_message, "block_size", lambda count: count),
+    "int_4_too_little_room_for_the_index": (
+        "INT-4",
+        remap_message,
+        "hwirq",
+        lambda upper, lower: (upper << 8 | lower) & 0xFFFFFFFF,
+    ),
+    "int_5_the_high_bit_of_the_handle_is_lost": ("INT-5", remap_message, "_LOW_HANDLE", 0x3FFF),
+    "int_8_addresses_shifted_by_7": (
+        "INT-8",
+        remap_message,
+        "posted_address",
+        lambda low, high: low << 7 | high << 32,
+    ),
+    "int_13_no_falsity_in_the_code": (
+        "INT-13",
+        bits_remapping,
+        "_lost",
+        lambda values: "",
+    ),
+    "int_13_wide_destinations": (
+        "INT-13",
+        remap_message,
+        "destination",
+        lambda apicid, eim: apicid,
+    ),
+    "sel_3_the_format_bit_is_in_the_destination": ("SEL-3", message, "_BASE", 0xFEE00010),
+    "amd_5_blocks_are_not_rounded": ("AMD-5", remap_message, "block_size", lambda count: count),
+    "amd_8_no_falsity_in_the_code": (
+        "AMD-8",
+        bits_remapping,
+        "_one_number",
+        lambda values: "",
+    ),
+    "amd_9_the_destination_is_cut": (
+        "AMD-9",
+        remap_message,
+        "amd_split",
+        lambda apicid: (apicid & 0xFFFFFF, apicid & 0),
+    ),
     "ioa_entry_overlap": (
         "IOA-entry",
         message,
@@ -192,6 +230,7 @@ FAULTS: dict[str, tuple[str, Any, str, Any]] = {
         "COMPOSES_AFTER",
         frozenset({"APIC"}),
     ),
+    "xen_6_no_falsity_in_the_code": ("XEN-6", bits_xen, "_truncated", lambda values: ""),
     "series_2_a_hook_stays": ("series-2", series_facts, "_REMOVED", ("arch_init",)),
     "series_9_no_parent_for_an_hpet": (
         "series-9",
@@ -224,9 +263,6 @@ FAULTS: dict[str, tuple[str, Any, str, Any]] = {
         lambda domain, dev, nvec, arg: 0,
     ),
 }
-
-
-FAULTS |= PLATFORM_FAULTS
 
 
 @pytest.mark.parametrize(("subject", "module", "name", "value"), FAULTS.values(), ids=FAULTS)
