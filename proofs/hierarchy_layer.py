@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import compress
 from typing import Any, Final
 
 from impl.kernel.irq.irq import (
@@ -20,7 +21,7 @@ from proofs.above_vectors import above_vectors
 from proofs.layers import Binding, Names
 from spec.partial import ANY, Store
 
-__all__ = ["HIERARCHY", "hierarchy_rigid", "levels", "set_up"]
+__all__ = ["HIERARCHY", "hierarchy_rigid", "levels", "mappings", "set_up"]
 
 
 def levels(irqd: IrqData | None) -> Iterator[IrqData]:
@@ -67,7 +68,7 @@ def _domains(machine: Machine, names: Names, stores: dict[str, Store]) -> None:
         if older:
             stores["newer"][d] = _row(older)
         older.append(d)
-        found = {names["Hwirq"][hwirq]: names["Irq"][irq] for hwirq, irq in _mappings(domain)}
+        found = {names["Hwirq"][hwirq]: names["Irq"][irq] for hwirq, irq in mappings(domain)}
         if found:
             stores["revmap"][d] = {ANY: None, **found}
     default = machine.domains.irq_default_domain
@@ -81,9 +82,10 @@ def _ancestors(domain: IrqDomain | None) -> Iterator[IrqDomain]:
         domain = domain.parent
 
 
-def _mappings(domain: IrqDomain) -> Iterator[tuple[int, int]]:
+def mappings(domain: IrqDomain) -> Iterator[tuple[int, int]]:
     """What the reverse map holds; a table cannot tell irq 0 from none, a tree can."""
-    yield from ((hwirq, irq) for hwirq, irq in enumerate(domain.linear_revmap) if irq)
+    # The table of a remapping unit has 65,536 places, almost all of them empty.
+    yield from compress(enumerate(domain.linear_revmap), domain.linear_revmap)
     for hwirq, irqd in domain.revmap_tree.items():
         yield hwirq, irqd.irq
 

@@ -8,7 +8,7 @@ on remapping, VMD, Hyper-V, Xen and message stores.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,7 +36,7 @@ from impl.machine import Machine
 from impl.subdevices import ImsDriver
 from proofs.hierarchy_layer import levels
 
-__all__ = ["LAWS", "Law"]
+__all__ = ["LAWS", "Law", "astray"]
 
 Broken = Iterator[str]
 """Where a law is broken."""
@@ -119,13 +119,19 @@ def _amd_domains(machine: Machine) -> Broken:
 
 
 def _delivery(machine: Machine) -> Broken:
-    for irq, desc in machine.irqs.descs.items():
-        apicd = machine.chip_data(irq)
-        if not isinstance(apicd, ApicChipData) or irq in machine.posted_irqs or not _loud(desc):
+    return astray(machine, machine.irqs.descs.values())
+
+
+def astray(machine: Machine, descs: Iterable[IrqDesc]) -> Broken:
+    """Which of these irqs are started, and do not arrive where they belong."""
+    for desc in descs:
+        apicd = machine.chip_data(desc.irq)
+        posted = desc.irq in machine.posted_irqs
+        if not isinstance(apicd, ApicChipData) or posted or not _loud(desc):
             continue
         target, wanted = machine.signals.irq(desc), (apicd.cpu, apicd.vector)
         if target != wanted:
-            yield f"irq {irq} reaches {_place(target)}, not {_place(wanted)}"
+            yield f"irq {desc.irq} reaches {_place(target)}, not {_place(wanted)}"
 
 
 def _loud(desc: IrqDesc) -> bool:

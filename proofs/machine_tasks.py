@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a check does with whole machines, before any of it is loaded."""
+"""What a check does with whole machines."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from hashlib import sha256
 from typing import Final
 
 from impl.defects import Defect
+from proofs.machine_table import programs_of
+from proofs.platform_laws import PLATFORM_LAWS, concerns
+from proofs.platform_steps import STEP_SENTENCES
 from proofs.result import LAWS, Result, Task
 from spec.stack import MODELS
 
-__all__ = ["LAYERS", "SENTENCES", "STATEFUL", "subjects", "tasks"]
+__all__ = ["LAYERS", "SENTENCES", "subjects", "task_name", "tasks"]
 
 LAYERS: Final = ("vectors", "hierarchy", "msi", "ioapic", "uv", "routing")
 """The layers that are followed on a whole machine, the innermost first."""
@@ -37,26 +40,35 @@ SENTENCES: Final = {
     "UV-3": "The register of a UV irq that is not activated is masked.",
     "GEN-freed": "An irq that is freed is not activated.",
     "VEC-affinity": "A vector is taken outside of the affinity only if no CPU of it has one left.",
+    **STEP_SENTENCES,
+    **{id: law.sentence for id, law in PLATFORM_LAWS.items()},
 }
 """What each law says, by its id."""
 
-STATEFUL: Final = "stateful machine"
-"""The name of the task, and of what it does."""
+_STEPS: Final = 1_000
+"""Operations that the random programs of a check do on each machine."""
 
-_STEPS: Final = 1_500
-"""Operations that the random programs of a check do."""
+
+def task_name(machine: str) -> str:
+    """What the task of a whole machine is called, and what it does."""
+    return f"stateful {machine}"
 
 
 @functools.cache
-def subjects() -> tuple[str, ...]:
-    """The ids that random programs answer for: every invariant of a layer, every law."""
+def subjects(machine: str) -> tuple[str, ...]:
+    """The ids that random programs on a machine of this name answer for: every invariant of a layer
+    that follows it, every law that says anything of it."""
+    from proofs.whole_stateful import WHOLE
+
+    kind = WHOLE[machine]
     invariants = (
         invariant.id
-        for layer in LAYERS
+        for layer in kind.layers
         for invariant in MODELS[layer].build().invariants
         if not invariant.ghost
     )
-    return tuple(dict.fromkeys((*invariants, *SENTENCES, *LAWS)))
+    laws = (id for id in SENTENCES if concerns(kind.description, id))
+    return tuple(dict.fromkeys((*invariants, *laws, *(LAWS if kind.layers else ("VEC-18",)))))
 
 
 def tasks(
@@ -64,21 +76,21 @@ def tasks(
 ) -> Iterator[Task]:
     """Random programs, the same for the same `number`, on whole machines with those of the switches
     that are defects of the implementation; `sources` is a digest of what their answer rests on.
-    The machines are those of these names, or all of them."""
+    The machines are those of these names, or all of them: a task for each."""
     chosen = switches & {defect.value for defect in Defect}
-    digest = sha256(repr((STATEFUL, number, sorted(chosen), tuple(names))).encode() + sources)
-    yield Task(
-        name=STATEFUL,
-        group="stateful",
-        weight=60.0,
-        key=digest.hexdigest(),
-        run=functools.partial(_stateful, number, chosen, tuple(names)),
-        subjects=subjects(),
-    )
+    for name in names or programs_of(()):
+        digest = sha256(repr((task_name(name), number, sorted(chosen))).encode() + sources)
+        yield Task(
+            name=task_name(name),
+            group="stateful",
+            weight=10.0,
+            key=digest.hexdigest(),
+            run=functools.partial(_stateful, number, chosen, name),
+            subjects=subjects(name),
+        )
 
 
-def _stateful(number: int, switches: frozenset[str], names: tuple[str, ...]) -> tuple[Result, ...]:
+def _stateful(number: int, switches: frozenset[str], name: str) -> tuple[Result, ...]:
     from proofs import whole_stateful
 
-    chosen = names or tuple(whole_stateful.WHOLE)
-    return whole_stateful.run(number, _STEPS, switches, chosen)
+    return whole_stateful.run(number, _STEPS, switches, name)

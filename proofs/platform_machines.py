@@ -92,23 +92,28 @@ def _vtd(name: str, probe: str, left_out: Mapping[str, str], never: frozenset[st
         _NOTHING,
         name=name,
         geometry=Geometry(10, 1, 10, isa_base=1),
-        ioapics=(_IOAPIC,),
-        hpets=(HpetDescription(0, 1, dmar=0, requester=0xF0 << 8 | 1 << 3),),
+        ioapics=(replace(_IOAPIC, dmar=1),),
+        hpets=(HpetDescription(0, 1, dmar=1, requester=0xF0 << 8 | 1 << 3),),
         dmars=(
             DmarDescription(0, remapping=True, devices=("port",), max_handle_mask=1),
             DmarDescription(1, remapping=True, catch_all=True, max_handle_mask=1),
         ),
         remapping=RemappingDescription(probe=probe),
-        buses=(_ROOT, BusDescription(0, 1, bridge="port")),
+        buses=(_ROOT, BusDescription(0, 1, bridge="port"), BusDescription(0, 2, bridge="bridge")),
         devices=(
             DeviceDescription("port", 0, 0, 7 << 3),
             DeviceDescription("nic", 0, 1, 0, msix=2),
             DeviceDescription("vf", 0, 1, 1 << 3, msix=1, physfn="nic"),
-            replace(_MSI, aliases=((0, 2 << 8),)),
+            DeviceDescription("bridge", 0, 0, 8 << 3),
+            replace(_MSI, bus=2, aliases=((0, 2 << 8),)),
             DeviceDescription("late", 0, 0, 3 << 3, msix=1, hotplug=True),
         ),
     )
     return WholeMachine(description, _SIZES, left_out=left_out, never=never)
+
+
+_SOUTH_BRIDGE: Final = 0x14 << 3
+"""Where an IO-APIC of AMD must be, or nothing is remapped."""
 
 
 def _amd(name: str, probe: str) -> WholeMachine:
@@ -116,17 +121,18 @@ def _amd(name: str, probe: str) -> WholeMachine:
     description = replace(
         _NOTHING,
         name=name,
-        ioapics=(_IOAPIC,),
-        hpets=(HpetDescription(0, 1, requester=0xF0 << 8),),
+        ioapics=(replace(_IOAPIC, requester=_SOUTH_BRIDGE),),
+        hpets=(HpetDescription(0, 1, requester=_SOUTH_BRIDGE),),
         amd_iommus=(
             AmdIommuDescription(0, 0, 0x3FFF),
             AmdIommuDescription(1, 0x4000, 0xFFFF),
         ),
         remapping=RemappingDescription(probe=probe),
-        buses=(_ROOT, BusDescription(0, 0x40)),
+        buses=(_ROOT, BusDescription(0, 2, bridge="bridge"), BusDescription(0, 0x40)),
         devices=(
-            replace(_MSI, aliases=((0, 2 << 8),)),
-            replace(_MSIX, aliases=((0, 2 << 8),)),
+            DeviceDescription("bridge", 0, 0, 8 << 3),
+            replace(_MSI, bus=2, aliases=((0, 2 << 8),)),
+            replace(_MSIX, bus=2, aliases=((0, 2 << 8),)),
             DeviceDescription("far", 0, 0x40, 1 << 3, msix=1),
             DeviceDescription("vf", 0, 0x40, 2 << 3, msix=1, physfn="far"),
             DeviceDescription("late", 0, 0x40, 3 << 3, msix=1, hotplug=True),

@@ -19,6 +19,7 @@ from impl.drivers.pci.pci import PciDev
 from impl.drivers.xen.hypervisor import Answer
 from impl.firmware_remapping import build_dmar_table, drhd_address
 from impl.kernel.device import Device
+from impl.kernel.irq.irq import IRQD_ACTIVATED
 from impl.machine import Machine
 from proofs.whole_kinds import Choices, Kind, Values, on_device
 from proofs.whole_machine import WholeMachine
@@ -65,12 +66,16 @@ _GUEST_VECTOR: Final = 0x80
 
 
 def _postable(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
-    """Interrupts of PCI devices that have a handler, where units can post."""
+    """Active interrupts of PCI devices that have a handler, where units can post; a VMD's own
+    driver does not give them away."""
     if machine.remapping is None or not machine.remapping.can_post():
         return
+    kept = vmd_vectors(machine)
     for irq, desc in sorted(machine.irqs.descs.items()):
         msi_desc = desc.msi_desc
-        if desc.action and msi_desc is not None and isinstance(msi_desc.dev, PciDev):
+        of_pci = msi_desc is not None and isinstance(msi_desc.dev, PciDev)
+        active = desc.action and desc.irq_data.test(IRQD_ACTIVATED)
+        if active and of_pci and irq not in kept:
             yield {"irq": irq}
 
 
@@ -344,7 +349,7 @@ PLATFORM_OPERATIONS: Final[Mapping[str, Kind]] = {
     "remove_functions": Kind(_functions(True), on_device(Machine.pci_disable_sriov)),
     "vcpu_attach": Kind(_postable, lambda k, m, v: m.vcpu_attach(v["irq"], 0, _GUEST_VECTOR)),
     "vcpu_detach": Kind(_posted, lambda k, m, v: m.vcpu_detach(v["irq"])),
-    "sleep": Kind(_always, lambda k, m, v: m.sleep(), composite=True),
+    "sleep": Kind(_always, lambda k, m, v: m.sleep(), compound=True),
     "insert_unit": Kind(_unit_numbers(False), _insert_unit),
     "remove_unit": Kind(_unit_numbers(True), _remove_unit),
     "vmd_probe": Kind(_vmds(False), _on_vmd(Machine.vmd_probe)),

@@ -13,13 +13,13 @@ from impl.drivers.pci.pci import PciDev, pci_signal
 from impl.drivers.pci.vmd_domain import VmdDev
 from impl.kernel.cpumask import for_each_cpu
 from impl.kernel.irq.chip import irq_chip_compose_msi_msg
-from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_IRQ_STARTED, IrqData, IrqDesc
+from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_IRQ_STARTED, IrqData, IrqDesc, IrqDomain
 from impl.kernel.irq.irqdomain import DomainBus
 from impl.kernel.irq.msi import MsiDomainInfo, MsiDomainOps, msi_default_alloc_irqs
 from impl.machine import Machine
 from proofs.hierarchy_layer import levels
 
-__all__ = ["broken_laws"]
+__all__ = ["broken_laws", "overrides"]
 
 Broken = Iterator[tuple[str, str]]
 """Ids of laws that are false, and where."""
@@ -38,14 +38,20 @@ def _numbers(machine: Machine) -> Broken:
         yield "GEN-5", f"allocated_irqs is {marked:#x}"
 
 
+def overrides(domain: IrqDomain) -> bool:
+    """Whether the domain replaces the MSI core's allocation as a whole."""
+    ops = domain.host_data.ops if isinstance(domain.host_data, MsiDomainInfo) else None
+    return ops is not None and ops.domain_alloc_irqs not in (None, msi_default_alloc_irqs)
+
+
 def _operations(machine: Machine) -> Broken:
     for domain in machine.domains.irq_domain_list:
         info = domain.host_data
         if not isinstance(info, MsiDomainInfo):
             continue
-        ops = info.ops or MsiDomainOps()
-        if ops.domain_alloc_irqs not in (None, msi_default_alloc_irqs):
+        if overrides(domain):
             continue  # what replaces the allocation as a whole calls nothing else
+        ops = info.ops or MsiDomainOps()
         needed: list[object] = [ops.get_hwirq, ops.msi_init]
         needed += [ops.domain_alloc_irqs, ops.domain_free_irqs]
         if domain.bus_token != DomainBus.ANY:

@@ -23,15 +23,15 @@ class Kind:
 
     `creates` says that it may leave a domain behind although it fails, one that is made when it is
     first asked for. `may_warn` says that the kernel may complain of the caller. With `prepares` it
-    is no operation of the kernel's but says what becomes of the next one. With `composite` it is
-    many operations in a row, of which some may have succeeded before one fails."""
+    is no operation of the kernel's but says what becomes of the next one. One that is `compound`
+    has done a part of its work when it fails."""
 
     choices: Choices
     act: Act
     creates: bool = False
     may_warn: bool = False
     prepares: bool = False
-    composite: bool = False
+    compound: bool = False
 
 
 def device(kind: WholeMachine, machine: Machine, values: Values) -> PciDev:

@@ -18,6 +18,7 @@ from impl.defects import Defect
 from impl.drivers.pci.msi_regs import pci_msi_calc_hwirq
 from impl.drivers.pci.pci import PciDev
 from impl.kernel.cpumask import for_each_cpu
+from impl.kernel.device import Device
 from impl.kernel.irq.irq import IRQD_ACTIVATED, IRQD_AFFINITY_MANAGED
 from impl.machine import Machine
 from impl.trace import Event
@@ -25,7 +26,9 @@ from proofs.driven import Operation
 from proofs.hierarchy_layer import levels
 from proofs.machine_tasks import SENTENCES
 from proofs.monitor import Finding
-from proofs.state_laws import broken_laws
+from proofs.platform_laws import PLATFORM_LAWS, concerns
+from proofs.platform_steps import Steps
+from proofs.state_laws import broken_laws, overrides
 
 __all__ = ["Laws"]
 
@@ -40,12 +43,14 @@ class Laws:
         self._room: dict[int, int] = {}
         self._expected: bool | None = None
         self._default_domains = 0
+        self._steps = Steps(self._break)
         self._scanning = False
 
     # --- while an operation runs ------------------------------------------------------------
 
     def event(self, event: Event) -> None:
         """What one event says about the laws of operations."""
+        self._steps.event(event)
         handler = _HANDLERS.get(event.name)
         if handler is not None:
             handler(self, event)
@@ -55,9 +60,11 @@ class Laws:
         self._attempts.clear()
         self._room.clear()
         self._expected = None if failing else _can_activate(machine, operation)
+        self._steps.begin(machine, operation)
 
     def end(self, machine: Machine, operation: Operation, result: int) -> None:
         """It has been done, with this result."""
+        self._steps.end(machine, operation)
         values = dict(operation.params)
         if "min" in values:
             most = 2 * (values["max"] - values["min"] + 1)
@@ -88,8 +95,18 @@ class Laws:
     def _attempted(self, event: Event) -> None:
         self._attempts[event.fields["device"]] += 1
         ret = event.fields["ret"]
-        if ret in _HIDDEN:
+        if ret in _HIDDEN and not self._overridden(event.fields["device"]):
             self._break("MSI-10", f"device {event.fields['device']} is answered {ret}")
+
+    def _overridden(self, device: int) -> bool:
+        """Whether a platform, or a store of messages, allocates instead of the MSI core."""
+        machine = self.machine
+        if machine is None:
+            return False
+        devs: list[Device] = [*machine.pci_devs.values()]
+        devs += [sub for driver in machine.ims_drivers.values() for sub in driver.subdevices]
+        domains = (dev.msi_domain for dev in devs if dev.id == device)
+        return any(domain is not None and overrides(domain) for domain in domains)
 
     def _activating(self, event: Event) -> None:
         """Note which CPUs of the affinity have a vector left."""
@@ -134,6 +151,10 @@ class Laws:
         """The laws of one state that are false now."""
         for id, what in broken_laws(machine):
             yield Finding(id, f"{SENTENCES[id]} Not so: {what}.")
+        for id, law in PLATFORM_LAWS.items():
+            if not concerns(machine.description, id):
+                continue
+            yield from (Finding(id, f"{law.sentence} Not so: {w}.") for w in law.broken(machine))
 
 
 _HIDDEN: Final = (-errno.EEXIST, -errno.ENOMEM, -errno.ENOSYS)

@@ -19,6 +19,8 @@ from impl.kernel.irq.irq import (
     IrqDomain,
 )
 from impl.machine import Machine
+from proofs.hierarchy_layer import mappings
+from proofs.platform_ledger import platform_facts
 
 __all__ = ["PER_IRQ", "Ledger", "apart", "ledger", "residue"]
 
@@ -39,6 +41,7 @@ def ledger(machine: Machine) -> dict[str, Hashable]:
         facts.update(_domain(domain))
     for name, dev in machine.pci_devs.items():
         facts.update(_device(name, dev))
+    facts.update(platform_facts(machine))
     return facts
 
 
@@ -88,9 +91,7 @@ def _desc(desc: IrqDesc) -> Hashable:
 
 def _domain(domain: IrqDomain) -> Iterator[tuple[str, Hashable]]:
     yield f"mapcount of {domain.name}", domain.mapcount
-    linear = ((hwirq, irq) for hwirq, irq in enumerate(domain.linear_revmap) if irq)
-    tree = ((hwirq, irqd.irq) for hwirq, irqd in domain.revmap_tree.items())
-    yield f"reverse map of {domain.name}", tuple(sorted((*linear, *tree)))
+    yield f"reverse map of {domain.name}", tuple(sorted(mappings(domain)))
 
 
 def _device(name: str, dev: PciDev) -> Iterator[tuple[str, Hashable]]:

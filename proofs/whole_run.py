@@ -23,6 +23,7 @@ from proofs.machine_copy import copied, revived
 from proofs.machine_tasks import SENTENCES
 from proofs.monitor import Broken, Finding, HazardEntered, Monitor
 from proofs.monitored import COMPARED
+from proofs.platform_laws import concerns
 from proofs.platform_operations import expected_refusal, forget_refusals
 from proofs.whole_laws import Laws
 from proofs.whole_layers import binding_of, scope_of
@@ -154,7 +155,7 @@ class WholeRun:
         if warned and not (what.may_warn or failing):
             self._note(Finding("WARN", f"{operation} makes the kernel warn"))
         self.laws.end(self.machine, operation, result)
-        if result < 0 and not what.composite:
+        if result < 0 and not what.compound:
             self._unchanged(operation, result, before, apart(book, ledger(self.machine)))
         return result
 
@@ -223,7 +224,8 @@ class WholeRun:
             for i in monitor.judge.invariants
             if not self.hazards & set(i.unless)
         ]
-        return tuple(dict.fromkeys((*ids, *SENTENCES)))
+        laws = (id for id in SENTENCES if concerns(self.kind.description, id))
+        return tuple(dict.fromkeys((*ids, *laws)))
 
     # --- moments ----------------------------------------------------------------------------
 

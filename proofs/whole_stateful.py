@@ -9,7 +9,7 @@ machine must be what it was after boot (VEC-18, DOM-8). See `proofs.stateful` fo
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -17,7 +17,7 @@ import hypothesis
 
 from impl.defects import Defect
 from proofs.counterexample import Counterexample
-from proofs.machine_tasks import STATEFUL, subjects
+from proofs.machine_tasks import subjects, task_name
 from proofs.monitor import Broken
 from proofs.platform_machines import PLATFORMS
 from proofs.result import Result
@@ -50,31 +50,20 @@ def defects_of(switches: frozenset[str]) -> frozenset[Defect]:
 
 
 def run(
-    number: int,
-    steps: int,
-    switches: frozenset[str] = frozenset(),
-    names: Sequence[str] = _BARE,
+    number: int, steps: int, switches: frozenset[str] = frozenset(), name: str = "small"
 ) -> tuple[Result, ...]:
     """Random programs of about `steps` operations in all, the same ones for the same `number`, with
-    these defects on, on the machines of these names, or on the two without a platform.
+    these defects on, on the machine of this name.
 
     One result for each invariant and each law. A program that is refuted ends the run: the others
     then held to what was done until there. ValueError for an unknown defect, KeyError for an
     unknown machine."""
-    defects = defects_of(switches)
+    machine = replace(WHOLE[name], defects=defects_of(switches))
     began = time.monotonic()
-    sessions: list[Session] = []
-    found: Counterexample | None = None
-    for name in names:
-        broken, session = booted(replace(WHOLE[name], defects=defects))
-        if session is not None:
-            sessions.append(session)
-            found = drive(session, number, max(1, steps // (_PROGRAM * len(names))))
-        else:
-            found = broken
-        if found is not None:
-            break
-    return _results(sessions, found, time.monotonic() - began)
+    found, session = booted(machine)
+    if session is not None:
+        found = drive(session, number, max(1, steps // _PROGRAM))
+    return _results(name, session, found, time.monotonic() - began)
 
 
 def booted(machine: WholeMachine) -> tuple[Counterexample | None, Session | None]:
@@ -89,21 +78,20 @@ def booted(machine: WholeMachine) -> tuple[Counterexample | None, Session | None
 
 
 def _results(
-    sessions: list[Session], found: Counterexample | None, seconds: float
+    name: str, session: Session | None, found: Counterexample | None, seconds: float
 ) -> tuple[Result, ...]:
-    operations = sum(session.operations for session in sessions)
-    runs = sum(session.runs for session in sessions)
+    operations, runs = (session.operations, session.runs) if session is not None else (0, 0)
     fell = found.violated if found is not None else ""
-    ids = subjects()
+    ids = subjects(name)
     return tuple(
         Result(
             id,
-            STATEFUL,
+            task_name(name),
             "stateful",
             Verdict.REFUTED if id == fell else Verdict.HELD,
             seconds,
             f"hypothesis {hypothesis.__version__}",
-            f"{operations:,} operations in {runs:,} runs of whole machines",
+            f"{operations:,} operations in {runs:,} runs of machine {name}",
             counterexample=found if id == fell else None,
         )
         for id in (ids if not fell or fell in ids else (*ids, fell))

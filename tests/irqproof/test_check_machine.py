@@ -9,7 +9,7 @@ import pytest
 from impl.description import MACHINES
 from irqproof import check, cli
 from proofs.machine_table import MACHINE_TABLE, programs_of
-from proofs.machine_tasks import STATEFUL
+from proofs.machine_tasks import task_name
 from proofs.options import BadOptionError, Options
 from proofs.plan import tasks
 from proofs.result import Task
@@ -49,7 +49,7 @@ def test_a_machine_is_checked_by_the_proofs_of_its_layers(name: str) -> None:
     names = {task.name for task in found}
     assert _layers(found) == set(row.layers) & set(MODELS)
     assert names < everything
-    assert (STATEFUL in names) == bool(row.programs)
+    assert {task_name(machine) for machine in WHOLE} & names == set(map(task_name, row.programs))
     assert ("stateful" in names) == ("vectors" in row.layers)
 
 
@@ -59,14 +59,14 @@ def test_two_machines_are_checked_by_what_concerns_either() -> None:
     assert len({task.name for task in both}) == len(both)
 
 
-def test_the_programs_of_two_machines_have_results_of_their_own() -> None:
-    keys = {
-        task.key
-        for machines in ((), ("uv",), ("small",))
-        for task in tasks(Options(machines=machines))
-        if task.name == STATEFUL
-    }
-    assert len(keys) == 3
+def test_the_programs_of_a_machine_are_the_same_whatever_else_is_checked() -> None:
+    alone, both, everything = (
+        {task.name: task.key for task in tasks(Options(machines=machines))}
+        for machines in (("uv",), ("uv", "small"), ())
+    )
+    for found in (both, everything):
+        assert found[task_name("hubs")] == alone[task_name("hubs")]
+    assert both[task_name("small")] != both[task_name("hubs")]
 
 
 def test_an_unknown_machine_is_one_line_with_the_names(capsys: pytest.CaptureFixture[str]) -> None:
