@@ -3,6 +3,8 @@
 
 import io
 
+import pytest
+
 from irqproof.series import chosen, print_patches
 from irqproof.summary import Subject
 from proofs.options import Options
@@ -28,7 +30,10 @@ def test_every_id_of_every_patch_is_checked() -> None:
     assert wanted - subjects == set()
 
 
-def test_a_row_says_how_each_id_is_held_and_what_is_not_checked() -> None:
+def test_a_row_says_how_each_id_is_held_and_what_is_not_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     held = Subject("series-2", "", (_result("series-2", "bits", Verdict.PROVED),))
     rest = Subject("series-7", "", (_result("series-7", "stateful", Verdict.REFUTED),))
     stream = io.StringIO()
