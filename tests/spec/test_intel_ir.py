@@ -57,8 +57,7 @@ def test_int_2_a_block_starts_at_a_multiple_of_its_size() -> None:
 
 
 def test_int_2_a_unit_refuses_blocks_that_it_cannot_drop_from_its_cache() -> None:
-    rigid = {**BLOCKS.rigid, "fits": {(0, 0): True}}
-    walk = ready(Scope(BLOCKS.sizes, rigid))
+    walk = ready(Scope(BLOCKS.sizes, {**BLOCKS.rigid, "fits": {(0, 0): True}}))
     assert not walk.can("alloc_two", irq=0, second=1, unit=0, index=0, count=1)
     walk.do("alloc", irq=0, unit=0, index=0)
 
