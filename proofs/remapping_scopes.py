@@ -192,10 +192,10 @@ REMAPPING_SCOPES: Mapping[str, tuple[Scope, ...]] = {
     # A virtual function; a device below a VMD, and one that nobody covers; the other vendors; none.
     "remapping": (
         remapped("INTEL", devices=2, virtual=True),
-        remapped("INTEL", devices=2, unnamed=True, uncovered=True),
-        remapped("AMD", devices=2, virtual=True),
+        remapped("INTEL", units=2, devices=2, unnamed=True, uncovered=True),
+        remapped("AMD", devices=3, virtual=True),
         remapped("HYPERV"),
-        remapped("NONE"),
+        remapped("NONE", units=2),
     ),
 }
 """By the name of the layer."""

@@ -56,7 +56,7 @@ SENTENCES: Final[Mapping[str, str]] = {
 _ELSEWHERE: Final = frozenset(
     {
         *("xen_setup_pci_msi", "create_pci_msi_domain", "pci_device_add", "pci_device_remove"),
-        *("set_device_msi_domain", "msi_mask_write", "create_subdevice_domain"),
+        *("set_device_msi_domain", "msi_mask_write", "msi_mask_ignored", "create_subdevice_domain"),
         *("xen_msi_domain_alloc_irqs", "xen_msi_domain_free_irqs"),
     }
 )

@@ -129,6 +129,7 @@ xen.field("backend_asked", DEVICE, doc="the backend was asked to enable MSI, in 
 xen.field("backend_told", DEVICE, doc="the backend was asked to disable MSI, in this teardown")
 xen.field("backend", DEVICE, type=BACKEND, doc="its MSI at the backend")
 xen.field("mask_written", DEVICE, doc="a mask bit was written to the device")
+xen.field("mask_dropped", DEVICE, doc="a mask bit was to be written to it, and was not")
 xen.field("rewritten", DEVICE, doc="the generic restore has written its messages")
 xen.field("subdevices", DEVICE, doc="a domain of device MSI was made for it")
 xen.field("flag_refused", DEVICE, doc="it was refused because its domain lacks a flag")

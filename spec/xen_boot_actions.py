@@ -90,7 +90,7 @@ def _repoint(s: State, device: Term, domain: Term) -> None:
     s.require(~has_entries(s, device), in_xen_phase(s, device, "IDLE"))
     s.require(implies(s.xen_domain[domain], s.default_domain == domain))
     s.msi_domain[device] = domain
-    for bit in ("mask_written", "rewritten", "subdevices", "flag_refused"):
+    for bit in ("mask_written", "mask_dropped", "rewritten", "subdevices", "flag_refused"):
         getattr(s, bit)[device] = False
 
 
@@ -187,6 +187,13 @@ def msi_mask_write(s: State, device: Term) -> None:
     """The PCI code writes a mask bit of a device: it does where masks are not ignored."""
     s.require(~masks_ignored(s, device), has_entries(s, device))
     s.mask_written[device] = True
+
+
+@xen.action(device=DEVICE)
+def msi_mask_ignored(s: State, device: Term) -> None:
+    """It does not, where they are."""
+    s.require(masks_ignored(s, device), has_entries(s, device))
+    s.mask_dropped[device] = True
 
 
 @xen.action(device=DEVICE, ret=INT)

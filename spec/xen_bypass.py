@@ -9,7 +9,7 @@ same as before the series, compares two models of this layer.
 from __future__ import annotations
 
 from spec.msi import DESC, DEVICE
-from spec.sorts import DOMAIN, IRQ
+from spec.sorts import IRQ
 from spec.state import State
 from spec.terms import Term, and_, forall, none
 from spec.xen import (
@@ -21,7 +21,6 @@ from spec.xen import (
     has_xen_domain,
     in_xen_phase,
     kind_of,
-    masks_ignored,
     untouched,
     xen,
 )
@@ -73,11 +72,7 @@ def no_mask(s: State) -> Term:
     "XB-10'", "A device of another domain, such as a VMD's child, can be masked.", unless=("F17",)
 )
 def others_maskable(s: State) -> Term:
-    def law(v: Term) -> Term:
-        other = ~(s.msi_domain[v] == none(DOMAIN)) & ~has_xen_domain(s, v)
-        return other.implies(~masks_ignored(s, v))
-
-    return forall(DEVICE, law)
+    return forall(DEVICE, lambda v: s.mask_dropped[v].implies(has_xen_domain(s, v)))
 
 
 @xen.invariant(

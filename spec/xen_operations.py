@@ -46,6 +46,7 @@ from spec.xen_boot_actions import (
     free_msi_entry,
     irq_alloc_descs,
     irq_free_descs,
+    msi_mask_ignored,
     msi_mask_write,
     pci_device_add,
     pci_device_remove,
@@ -96,6 +97,7 @@ xen.operation(irq=IRQ)(shutdown_pirq)
 xen.operation(irq=IRQ, cpu=CPU)(set_affinity_irq)
 xen.operation(pirq=PIRQ)(release_pirq)
 xen.operation(device=DEVICE)(msi_mask_write)
+xen.operation(device=DEVICE)(msi_mask_ignored)
 xen.operation(device=DEVICE)(default_restore_msi_irqs)
 xen.operation(device=DEVICE)(create_subdevice_domain)
 xen.operation("F14", device=DEVICE)(pci_msi_domain_refuses)

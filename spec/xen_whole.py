@@ -30,7 +30,7 @@ from spec.boot import MODE, PLATFORM, STEP, mode_known
 from spec.composition import join
 from spec.msi import DESC, DEVICE, in_phase, linked
 from spec.records import Action, Indexed, Model
-from spec.routing import BUS, TOKEN, below, has_special
+from spec.routing import BUS, TOKEN, has_special, host_domain, hosted
 from spec.sorts import DOMAIN, HWIRQ, IRQ
 from spec.state import State
 from spec.terms import (
@@ -178,12 +178,12 @@ def xen_irq_init(s: State, irq: Term, desc: Term) -> None:
 def pointers(s: State) -> Term:
     def of_device(v: Term) -> Term:
         home = s.bus[v]
-        own = ite(below(s, home), s.msi_domain[v] == s.vmd[home], has_xen_domain(s, v))
+        own = ite(hosted(s, home), s.msi_domain[v] == host_domain(s, home), has_xen_domain(s, v))
         return s.added[v].implies(ite(bypasses(s), own, ~has_xen_domain(s, v)))
 
     def of_bus(b: Term) -> Term:
         known = (s.bus_domain[b] == none(DOMAIN)) | s.xen_domain[s.bus_domain[b]]
-        return and_(bypasses(s), s.bus_added[b], ~below(s, b)).implies(known)
+        return and_(bypasses(s), s.bus_added[b], ~hosted(s, b)).implies(known)
 
     return forall(DEVICE, of_device) & forall(BUS, of_bus)
 

@@ -61,7 +61,7 @@ def test_every_action_is_a_part_of_an_operation(layer: str) -> None:
 
 def test_the_check_explores_these_scopes() -> None:
     assert {layer: SCOPES[layer] for layer in REMAPPING_SCOPES} == REMAPPING_SCOPES
-    assert all(len(set(map(repr, scopes))) == len(scopes) for scopes in REMAPPING_SCOPES.values())
+    assert all(len(set(map(str, scopes))) == len(scopes) for scopes in REMAPPING_SCOPES.values())
 
 
 REFUTED_BY = {
