@@ -56,6 +56,11 @@ _MESSAGES: Final = {
     "routing": "the units' domains are taken before a routing is set up, and given to devices that "
     "are there; SEL-2, SEL-3 and SEL-5 are judged as laws instead",
 }
+_SAME_HWIRQS: Final = {
+    **_MESSAGES,
+    "hierarchy": "all MSI-X vectors of a device have one hwirq (AMD-8), of which the layer says "
+    "nothing: the machine that it follows is never given two",
+}
 _MOVING: Final = {
     **_MESSAGES,
     "hierarchy": "domains come and go, and a scope says beforehand what each domain is",
@@ -116,7 +121,7 @@ _SOUTH_BRIDGE: Final = 0x14 << 3
 """Where an IO-APIC of AMD must be, or nothing is remapped."""
 
 
-def _amd(name: str, probe: str) -> WholeMachine:
+def _amd(name: str, probe: str, left_out: Mapping[str, str]) -> WholeMachine:
     """Two units; two devices that send under one id, of which one has two of its own."""
     description = replace(
         _NOTHING,
@@ -138,7 +143,7 @@ def _amd(name: str, probe: str) -> WholeMachine:
             DeviceDescription("late", 0, 0x40, 3 << 3, msix=1, hotplug=True),
         ),
     )
-    return WholeMachine(description, _SIZES, left_out=_MESSAGES)
+    return WholeMachine(description, _SIZES, left_out=left_out)
 
 
 def _hyperv() -> WholeMachine:
@@ -259,8 +264,8 @@ PLATFORMS: Final[Mapping[str, WholeMachine]] = {
     for machine in (
         _vtd("vtd", "after", _MOVING, frozenset()),
         _vtd("vtd-early", "before", _MESSAGES, _HOTPLUG),
-        _amd("amd-vi", "after"),
-        _amd("amd-vi-early", "before"),
+        _amd("amd-vi", "after", _SAME_HWIRQS),
+        _amd("amd-vi-early", "before", _MESSAGES),
         _hyperv(),
         _vmd(),
         _xen_dom0(),

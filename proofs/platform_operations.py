@@ -195,8 +195,9 @@ def _on_bus(act: Callable[[Machine, int], int]) -> Callable[..., int]:
     )
 
 
-REFUSALS: Final = tuple(HvRefusal)
-"""What a host of Hyper-V refuses, by number."""
+REFUSALS: Final = (HvRefusal.SEND_CREATE, HvRefusal.CREATE, HvRefusal.RETARGET)
+"""What a host of Hyper-V refuses, by number. A mapping of which it is not told that it goes, or of
+a device that vanishes, is lost for good (HVP-1): nothing could be compared after that."""
 
 
 def _refusals(kind: WholeMachine, machine: Machine) -> Iterator[Values]:

@@ -36,7 +36,7 @@ from proofs.platform_operations import PLATFORM_OPERATIONS, vmd_vectors
 from proofs.whole_kinds import Act, Choices, Kind, Values, device, each_device, on_device
 from proofs.whole_machine import WholeMachine
 
-__all__ = ["OPERATIONS"]
+__all__ = ["FATAL", "OPERATIONS"]
 
 # --- devices --------------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ def _listed(machine: Machine, cpu: int) -> bool:
 def _faults(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
     for site, name in enumerate(ALLOCATION_SITES):
         for nth in range(1, 4):
-            if name not in _FATAL and not machine.kernel.failures:
+            if name not in FATAL + _UNNOTICED and not machine.kernel.failures:
                 yield {"site": site, "nth": nth}
 
 
@@ -271,8 +271,11 @@ def _fail(kind: WholeMachine, machine: Machine, values: Values) -> int:
     return 0
 
 
-_FATAL: Final = ("add_pin_to_irq_node", "xen_irq_init")
+FATAL: Final = ("add_pin_to_irq_node", "xen_irq_init")
 """Where the kernel panics without memory."""
+
+_UNNOTICED: Final = ("dmar_alloc_pci_notify_info",)
+"""Where it goes on without a word: the unit of a device never learns of it, and blocks it."""
 
 _ONE_APART: Final = IrqAffinity(pre_vectors=1)
 """One vector is for the device as a whole, and not spread."""
