@@ -122,12 +122,13 @@ _SOUTH_BRIDGE: Final = 0x14 << 3
 
 
 def _amd(name: str, probe: str, left_out: Mapping[str, str]) -> WholeMachine:
-    """Two units; two devices that send under one id, of which one has two of its own."""
+    """Two units; two devices that send under one id, of which one has two of its own. The timers do
+    not share the IO-APIC's table: if they came first, its pins would take their entries (AMD-3)."""
     description = replace(
         _NOTHING,
         name=name,
         ioapics=(replace(_IOAPIC, requester=_SOUTH_BRIDGE),),
-        hpets=(HpetDescription(0, 1, requester=_SOUTH_BRIDGE),),
+        hpets=(HpetDescription(0, 1, requester=_SOUTH_BRIDGE | 1),),
         amd_iommus=(
             AmdIommuDescription(0, 0, 0x3FFF),
             AmdIommuDescription(1, 0x4000, 0xFFFF),

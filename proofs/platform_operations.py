@@ -17,7 +17,7 @@ from impl.drivers.pci.hyperv_host import HvRefusal
 from impl.drivers.pci.msi import pci_irq_vector
 from impl.drivers.pci.pci import PciDev
 from impl.drivers.xen.hypervisor import Answer
-from impl.firmware_remapping import build_dmar_table, drhd_address
+from impl.firmware_remapping import build_dmar_table, drhd_address, units_of_devices
 from impl.kernel.device import Device
 from impl.kernel.irq.irq import IRQD_ACTIVATED
 from impl.machine import Machine
@@ -30,6 +30,7 @@ __all__ = [
     "REFUSALS",
     "expected_refusal",
     "forget_refusals",
+    "unit_is_there",
     "vmd_vectors",
 ]
 
@@ -131,6 +132,15 @@ def _remove_unit(kind: WholeMachine, machine: Machine, values: Values) -> int:
     if machine.remapping is None:
         return -errno.ENODEV
     return dmar_hotplug_remove(machine.remapping.intel, _header(kind, values))
+
+
+def unit_is_there(kind: WholeMachine, machine: Machine, name: str) -> bool:
+    """Whether the unit of a device, if it has one, is known: firmware plugs it in before."""
+    if machine.remapping is None or machine.remapping.amd.ivrs:
+        return True
+    unit = units_of_devices(kind.description).get(name, -1)
+    known = {each.hdr.address for each in _units(machine)}
+    return unit < 0 or drhd_address(unit) in known
 
 
 # --- VMD ------------------------------------------------------------------------------------

@@ -155,9 +155,11 @@ def _quiet(machine: Machine) -> Broken:
 
 
 def _posted(machine: Machine) -> Broken:
+    """A managed irq that is shut down while all its CPUs are away comes back remapped."""
     for each in _remapped(machine):
         posted = each.data.irq_2_iommu.mode is IrqMode.IRQ_POSTING
-        if posted != bool(each.entry.pst) or posted != (each.desc.irq in machine.posted_irqs):
+        forgotten = posted and each.desc.irq not in machine.posted_irqs
+        if posted != bool(each.entry.pst) or forgotten:
             yield f"irq {each.desc.irq}"
 
 
@@ -287,7 +289,7 @@ TABLE_LAWS: Final[Mapping[str, Law]] = {
     "INT-5": Law("The message of an irq names its entry.", _named),
     "INT-6": Law("The entry of an active irq is there and leads to its target.", _active),
     "INT-7": Law("An entry of no active irq is zero, or leads to the shutdown vector.", _quiet),
-    "INT-8": Law("An entry is posted exactly if its irq goes to a virtual CPU.", _posted),
+    "INT-8": Law("An entry is posted exactly in that mode, for a virtual CPU.", _posted),
     "INT-9": Law("The entry that is kept for an active irq leads to its target.", _followed),
     "INT-12": Law("A present entry says who may use it.", _isolated),
     "INT-13": Law("Without the extended mode no target is beyond CPU 255.", _narrow),

@@ -32,7 +32,7 @@ from impl.kernel.irq.irq import (
 from impl.kernel.kernel import ALLOCATION_SITES
 from impl.machine import Machine
 from proofs.hierarchy_layer import levels
-from proofs.platform_operations import PLATFORM_OPERATIONS, vmd_vectors
+from proofs.platform_operations import PLATFORM_OPERATIONS, unit_is_there, vmd_vectors
 from proofs.whole_kinds import Act, Choices, Kind, Values, device, each_device, on_device
 from proofs.whole_machine import WholeMachine
 
@@ -42,11 +42,14 @@ __all__ = ["FATAL", "OPERATIONS"]
 
 
 def _absent(kind: WholeMachine, machine: Machine) -> Iterator[Values]:
-    """Devices that may be plugged in: there is a bus for them, and they are no virtual function."""
+    """Devices that may be plugged in: they are no virtual functions, and their bus is there, and
+    their unit if they have one."""
     for number, name in enumerate(kind.devices):
         part = kind.description.devices[number]
         place = part.segment, part.bus
-        if name not in machine.pci_devs and not part.physfn and place in machine.topology.buses:
+        if name in machine.pci_devs or part.physfn or place not in machine.topology.buses:
+            continue
+        if unit_is_there(kind, machine, name):
             yield {"device": number}
 
 
