@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
-
 import pytest
 
 from proofs import cti
 from proofs.device_scopes import DEVICE_SCOPES
-from proofs.explorer import explore
 from proofs.scopes import SCOPES
 from proofs.verdict import Verdict
-from spec.evaluate import evaluate
 from spec.records import Model
-from spec.terms import free_variables
+from tests.proofs.layer_checks import (
+    assert_all_happens,
+    claims_of,
+    mistake_found,
+    model_of,
+    not_proved,
+)
 from tests.proofs.test_mutations import mutants
-from tests.proofs.test_platform_proofs import model_of, not_proved
 
 
 def sizes_of(model: Model) -> dict[str, int]:
@@ -33,24 +33,13 @@ def test_everything_is_proved_for_every_size(layer: str) -> None:
 @pytest.mark.parametrize("layer", DEVICE_SCOPES)
 def test_every_action_and_every_theorem_is_about_something(layer: str) -> None:
     model = model_of(layer)
-    claims = {a.name: (a.enabled, a.params) for a in model.actions.values()}
-    for theorem in model.theorems:
-        params = {v.args[0]: v.type for v in free_variables(theorem.guard)}
-        claims[f"theorem {theorem.name}"] = theorem.guard, params
-    assert len(claims) == len(model.actions) + len(model.theorems)
-    assert cti.impossible(model, claims, sizes_of(model)) == ()
+    assert cti.impossible(model, claims_of(model), sizes_of(model)) == ()
 
 
 @pytest.mark.parametrize("layer", DEVICE_SCOPES)
 def test_the_invariants_hold_in_every_state_and_every_operation_happens(layer: str) -> None:
     model = model_of(layer)
-    fired: Counter[str] = Counter()
-    for scope in DEVICE_SCOPES[layer]:
-        found = explore(model, scope)
-        assert (found.verdict, found.exhausted) == (Verdict.HELD, True)
-        fired.update(found.fired)
-    assert set(fired) == set(model.operations)
-    assert all(fired.values())
+    assert_all_happens(model, DEVICE_SCOPES[layer])
 
 
 def test_the_check_explores_these_scopes() -> None:
@@ -183,15 +172,5 @@ def test_every_invariant_is_in_the_table(layer: str) -> None:
 )
 def test_a_mistake_breaks_the_invariant(layer: str, id: str) -> None:
     model = model_of(layer)
-    invariant, sizes = model.invariant(id), sizes_of(model)
-    found = (
-        cti.find(model, mutant, invariant, None, sizes)
-        for _, mutant in mutants(model.actions[BROKEN_IN[layer][id]])
-    )
-    broken = next((f for f in found if f is not None), None)
-    assert broken is not None
-    scope = {sort: sizes[sort.name] for sort in model.sorts}
-    before: Any = broken.initial
-    after: Any = broken.steps[-1].state
-    assert all(evaluate(i.formula, before, scope) for i in model.invariants if not i.ghost)
-    assert not evaluate(invariant.formula, after, scope)
+    wrong = (mutant for _, mutant in mutants(model.actions[BROKEN_IN[layer][id]]))
+    assert mistake_found(model, wrong, id, sizes_of(model))

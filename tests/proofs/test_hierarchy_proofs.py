@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from proofs import cti, induction
 from proofs.explorer import explore
 from proofs.scopes import SCOPES, domains
 from proofs.verdict import Verdict
-from spec.evaluate import evaluate
 from spec.records import Model
 from spec.scope import Scope
 from spec.stack import MODELS
-from spec.terms import free_variables
+from tests.proofs.layer_checks import claims_of, mistake_found
 from tests.proofs.test_mutations import mutants
 
 LAYERS = ("hierarchy", "stack")
@@ -28,10 +25,7 @@ def sizes_of(model: Model) -> dict[str, int]:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_action_and_every_theorem_is_about_something(layer: str) -> None:
     model = MODELS[layer].build()
-    claims = {a.name: (a.enabled, a.params) for a in model.actions.values()}
-    for theorem in model.own_theorems:
-        params: dict[str, Any] = {v.args[0]: v.type for v in free_variables(theorem.guard)}
-        claims[f"theorem {theorem.name}"] = theorem.guard, params
+    claims = claims_of(model)
     claims["nothing"] = model.invariants[0].formula.implies(False), {}
     # Only among three levels can two be undone after the third has failed.
     sizes = sizes_of(model) | ({"Domain": 3} if layer == "hierarchy" else {})
@@ -128,12 +122,5 @@ def test_every_invariant_is_in_the_table() -> None:
 )
 def test_a_mistake_breaks_the_invariant(layer: str, id: str) -> None:
     model, mistake = MODELS[layer].build(), BROKEN_BY[layer][id]
-    invariant, sizes = model.invariant(id), sizes_of(model)
     known = dict(mutants(model.actions[mistake.split()[0]]))
-    found = cti.find(model, known[mistake], invariant, None, sizes, budget=20_000_000)
-    assert found is not None
-    scope = {sort: sizes[sort.name] for sort in model.sorts}
-    before: Any = found.initial
-    after: Any = found.steps[-1].state
-    assert all(evaluate(i.formula, before, scope) for i in model.invariants)
-    assert not evaluate(invariant.formula, after, scope)
+    assert mistake_found(model, (known[mistake],), id, sizes_of(model), budget=20_000_000)

@@ -15,7 +15,6 @@ from proofs.verdict import Verdict, combine
 from spec.evaluate import evaluate
 from spec.language import Layer
 from spec.matrix import CPU as MATRIX_CPU
-from spec.records import Parameter
 from spec.stack import MODELS, vectors
 from spec.state import State
 from spec.terms import (
@@ -25,10 +24,10 @@ from spec.terms import (
     Term,
     and_,
     forall,
-    free_variables,
     read,
     variable,
 )
+from tests.proofs.layer_checks import claims_of
 from tests.proofs.layers import BIT, CPU, members, ticket_lock
 
 
@@ -164,12 +163,7 @@ SCOPE = {"Cpu": 2, "Vector": 2, "Irq": 2}
 def test_every_theorem_and_every_action_is_about_something() -> None:
     """Its guard holds in some state that obeys every invariant."""
     model = vectors.build()
-    claims: dict[str, tuple[Term, Mapping[str, Parameter]]] = {
-        action.name: (action.enabled, action.params) for action in model.actions.values()
-    }
-    for theorem in model.theorems:
-        params = {v.args[0]: v.type for v in free_variables(theorem.guard)}
-        claims[f"theorem {theorem.name}"] = theorem.guard, params
+    claims = claims_of(model)
     cpu = variable("cpu", MATRIX_CPU)
     two_ways = read("online", [cpu], BOOL), ~read("initialized", [cpu], BOOL)
     claims["online but never initialized"] = and_(*two_ways), {"cpu": MATRIX_CPU}

@@ -3,46 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 import pytest
 
 from proofs import cti
-from proofs.induction import THEOREMS, Context, discharge, names, obligations
+from proofs.induction import THEOREMS, Context, discharge, obligations
 from proofs.verdict import Verdict
-from spec.evaluate import evaluate
-from spec.records import Model
 from spec.stack import MODELS
-from spec.terms import free_variables
+from tests.proofs.layer_checks import claims_of, mistake_found, not_proved
 from tests.proofs.test_mutations import mutants
 
 MODEL = MODELS["msi"].build()
 SIZES = {sort.name: 2 for sort in MODEL.sorts}
 
 
-def not_proved(model: Model, about: Iterable[str]) -> set[tuple[str, str, Verdict]]:
-    """The action, the invariant and the verdict of every obligation that is not proved."""
-    context = Context.of(model)
-    results = [discharge(o) for name in about for o in obligations(context, name)]
-    return {
-        (r.check.split()[-1], r.subject, r.verdict)
-        for r in results
-        if r.verdict is not Verdict.PROVED
-    }
-
-
 def test_everything_is_proved_for_every_size() -> None:
-    assert not_proved(MODEL, names(MODEL)) == set()
+    assert not_proved(MODEL) == set()
 
 
 def test_every_action_and_every_theorem_is_about_something() -> None:
-    claims = {a.name: (a.enabled, a.params) for a in MODEL.actions.values()}
-    for theorem in MODEL.theorems:
-        params = {v.args[0]: v.type for v in free_variables(theorem.guard)}
-        claims[f"theorem {theorem.name}"] = theorem.guard, params
-    assert len(claims) == len(MODEL.actions) + len(MODEL.theorems)
-    assert cti.impossible(MODEL, claims, SIZES) == ()
+    assert cti.impossible(MODEL, claims_of(MODEL), SIZES) == ()
 
 
 def test_the_theorems_rest_on_invariants() -> None:
@@ -89,7 +68,7 @@ def test_a_switch_breaks_the_step_that_it_changes(
     model = MODELS["msi"].build(frozenset({switch}))
     changed = {n for n, a in model.actions.items() if a.guard is not MODEL.actions[n].guard}
     assert all(repr(a.writes) == repr(MODEL.actions[n].writes) for n, a in model.actions.items())
-    found = not_proved(model, changed)
+    found = not_proved(model, dict.fromkeys(changed))
     assert found == {(name, id, Verdict.REFUTED) for name, id in expected}
 
 
@@ -147,10 +126,4 @@ def test_every_invariant_is_in_the_table() -> None:
 def test_a_mistake_breaks_the_invariant(id: str) -> None:
     mistake = BROKEN_BY[id]
     mutant = dict(mutants(MODEL.actions[mistake.split()[0]]))[mistake]
-    found = cti.find(MODEL, mutant, MODEL.invariant(id), None, SIZES)
-    assert found is not None
-    sizes = {sort: SIZES[sort.name] for sort in MODEL.sorts}
-    before: Any = found.initial
-    after: Any = found.steps[-1].state
-    assert all(evaluate(i.formula, before, sizes) for i in MODEL.invariants)
-    assert not evaluate(MODEL.invariant(id).formula, after, sizes)
+    assert mistake_found(MODEL, (mutant,), id, SIZES)

@@ -3,42 +3,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
-
 import pytest
 
 from proofs import cti
 from proofs.explorer import explore
-from proofs.induction import Context, discharge, names, obligations
 from proofs.platform_scopes import PLATFORM_SCOPES, io_apic, pci, units
 from proofs.scopes import SCOPES
 from proofs.verdict import Verdict
-from spec.evaluate import evaluate
 from spec.records import Model
 from spec.scope import Scope
-from spec.stack import MODELS
-from spec.terms import free_variables
+from tests.proofs.layer_checks import (
+    assert_all_happens,
+    claims_of,
+    mistake_found,
+    model_of,
+    not_proved,
+)
 from tests.proofs.test_mutations import mutants
-
-
-def model_of(layer: str, *switches: str) -> Model:
-    return MODELS[layer].build(frozenset(switches))
 
 
 def sizes_of(model: Model) -> dict[str, int]:
     return {sort.name: 2 for sort in model.sorts}
-
-
-def not_proved(model: Model) -> set[tuple[str, str, Verdict]]:
-    """The last word of the check, and the invariant, of every obligation that is not proved."""
-    context = Context.of(model)
-    results = [discharge(o) for name in names(model) for o in obligations(context, name)]
-    return {
-        (r.check.split()[-1], r.subject, r.verdict)
-        for r in results
-        if r.verdict is not Verdict.PROVED
-    }
 
 
 @pytest.mark.parametrize("layer", PLATFORM_SCOPES)
@@ -49,24 +34,13 @@ def test_everything_is_proved_for_every_size(layer: str) -> None:
 @pytest.mark.parametrize("layer", PLATFORM_SCOPES)
 def test_every_action_and_every_theorem_is_about_something(layer: str) -> None:
     model = model_of(layer)
-    claims = {a.name: (a.enabled, a.params) for a in model.actions.values()}
-    for theorem in model.theorems:
-        params = {v.args[0]: v.type for v in free_variables(theorem.guard)}
-        claims[f"theorem {theorem.name}"] = theorem.guard, params
-    assert len(claims) == len(model.actions) + len(model.theorems)
-    assert cti.impossible(model, claims, sizes_of(model)) == ()
+    assert cti.impossible(model, claims_of(model), sizes_of(model)) == ()
 
 
 @pytest.mark.parametrize("layer", PLATFORM_SCOPES)
 def test_the_invariants_hold_in_every_state_and_every_operation_happens(layer: str) -> None:
     model = model_of(layer)
-    fired: Counter[str] = Counter()
-    for scope in PLATFORM_SCOPES[layer]:
-        found = explore(model, scope)
-        assert (found.verdict, found.exhausted) == (Verdict.HELD, True)
-        fired.update(found.fired)
-    assert set(fired) == set(model.operations)
-    assert all(fired.values())
+    assert_all_happens(model, PLATFORM_SCOPES[layer])
 
 
 def test_the_check_explores_these_scopes() -> None:
@@ -226,15 +200,5 @@ def test_every_invariant_is_in_the_table(layer: str) -> None:
 )
 def test_a_mistake_breaks_the_invariant(layer: str, id: str) -> None:
     model = model_of(layer)
-    invariant, sizes = model.invariant(id), sizes_of(model)
-    found = (
-        cti.find(model, mutant, invariant, None, sizes)
-        for _, mutant in mutants(model.actions[BROKEN_IN[layer][id]])
-    )
-    broken = next((f for f in found if f is not None), None)
-    assert broken is not None
-    scope = {sort: sizes[sort.name] for sort in model.sorts}
-    before: Any = broken.initial
-    after: Any = broken.steps[-1].state
-    assert all(evaluate(i.formula, before, scope) for i in model.invariants)
-    assert not evaluate(invariant.formula, after, scope)
+    wrong = (mutant for _, mutant in mutants(model.actions[BROKEN_IN[layer][id]]))
+    assert mistake_found(model, wrong, id, sizes_of(model))

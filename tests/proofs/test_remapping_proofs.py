@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from proofs import cti
-from proofs.explorer import explore
 from proofs.induction import Context, discharge, obligations
 from proofs.remapping_scopes import REMAPPING_SCOPES, amd_vi, remapped, vt_d
 from proofs.scopes import SCOPES
 from proofs.verdict import Verdict
-from spec.evaluate import evaluate
 from spec.records import Model
 from spec.scope import Scope
-from spec.terms import free_variables
+from tests.proofs.layer_checks import (
+    assert_all_happens,
+    claims_of,
+    mistake_found,
+    model_of,
+    not_proved,
+)
 from tests.proofs.test_mutations import mutants
-from tests.proofs.test_platform_proofs import model_of, not_proved, run_of, sizes_of
+from tests.proofs.test_platform_proofs import run_of, sizes_of
 
 
 @pytest.mark.parametrize("layer", REMAPPING_SCOPES)
@@ -31,11 +33,7 @@ def test_everything_is_proved_for_every_size(layer: str) -> None:
 @pytest.mark.parametrize("layer", REMAPPING_SCOPES)
 def test_every_action_and_every_theorem_is_about_something(layer: str) -> None:
     model = model_of(layer)
-    claims = {a.name: (a.enabled, a.params) for a in model.actions.values()}
-    for theorem in model.theorems:
-        params = {v.args[0]: v.type for v in free_variables(theorem.guard)}
-        claims[f"theorem {theorem.name}"] = theorem.guard, params
-    assert len(claims) == len(model.actions) + len(model.theorems)
+    claims = claims_of(model)
     # In two entries no block is rounded up, and of two devices one is no virtual function.
     sizes = dict.fromkeys(sizes_of(model), 3)
     assert cti.impossible(model, claims, sizes) == ()
@@ -44,13 +42,7 @@ def test_every_action_and_every_theorem_is_about_something(layer: str) -> None:
 @pytest.mark.parametrize("layer", REMAPPING_SCOPES)
 def test_the_invariants_hold_in_every_state_and_every_operation_happens(layer: str) -> None:
     model = model_of(layer)
-    fired: Counter[str] = Counter()
-    for scope in REMAPPING_SCOPES[layer]:
-        found = explore(model, scope)
-        assert (found.verdict, found.exhausted) == (Verdict.HELD, True)
-        fired.update(found.fired)
-    assert set(fired) == set(model.operations)
-    assert all(fired.values())
+    assert_all_happens(model, REMAPPING_SCOPES[layer])
 
 
 @pytest.mark.parametrize("layer", REMAPPING_SCOPES)
@@ -225,13 +217,6 @@ def test_every_invariant_is_in_the_table(layer: str) -> None:
 )
 def test_a_mistake_breaks_the_invariant(layer: str, id: str) -> None:
     model, mistake = model_of(layer), BROKEN_BY[layer][id]
-    invariant, sizes = model.invariant(id), sizes_of(model)
     known = mutants(model.actions[mistake.split()[0]])
     mutant = next(mutant for name, mutant in known if name.startswith(mistake))
-    broken = cti.find(model, mutant, invariant, None, sizes)
-    assert broken is not None
-    scope = {sort: sizes[sort.name] for sort in model.sorts}
-    before: Any = broken.initial
-    after: Any = broken.steps[-1].state
-    assert all(evaluate(i.formula, before, scope) for i in model.invariants)
-    assert not evaluate(invariant.formula, after, scope)
+    assert mistake_found(model, (mutant,), id, sizes_of(model))

@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -16,25 +12,24 @@ from impl.defects import Defect
 from impl.drivers.xen.hypervisor import Answer
 from proofs import bits, bits_xen, cti
 from proofs.explorer import explore
-from proofs.induction import Context, discharge, names, obligations, premises_for
+from proofs.induction import premises_for
 from proofs.scopes import SCOPES
 from proofs.verdict import Verdict
 from proofs.xen_refinement import SUBJECT, simulation, tasks
 from proofs.xen_refinement import obligations as steps_compared
 from proofs.xen_scopes import XEN_SCOPES, guest
 from proofs.xen_twins import DEFECTS, PROGRAMS, Script, Twin, compare, every_script, histories
-from spec.evaluate import evaluate
 from spec.records import Action, Model
-from spec.stack import MODELS
-from spec.terms import free_variables
+from tests.proofs.layer_checks import (
+    assert_all_happens,
+    claims_of,
+    mistake_found,
+    model_of,
+    not_proved,
+)
 from tests.proofs.test_mutations import mutants
 
 LAYERS = ("xen", "guest")
-
-
-@functools.cache
-def model_of(layer: str, *switches: str) -> Model:
-    return MODELS[layer].build(frozenset(switches))
 
 
 _MANY = frozenset({"Cpu", "Vector", "Irq", "Domain", "Hwirq", "Device", "Pirq", "Desc"})
@@ -45,23 +40,6 @@ def sizes_of(model: Model) -> dict[str, int]:
     return {s.name: 2 if s.name in _MANY or not model.parts else 1 for s in model.sorts}
 
 
-def not_proved(
-    model: Model, about: Mapping[str, frozenset[str] | None] | None = None
-) -> set[tuple[str, str, Verdict]]:
-    """The last word of the check, and the invariant, of every obligation that is not proved: of
-    all, or of some actions and, where it says so, of some invariants."""
-    context = Context.of(model)
-    asked = about if about is not None else dict.fromkeys(names(model))
-    results = [
-        discharge(o) for name, only in asked.items() for o in obligations(context, name, only)
-    ]
-    return {
-        (r.check.split()[-1], r.subject, r.verdict)
-        for r in results
-        if r.verdict is not Verdict.PROVED
-    }
-
-
 @pytest.mark.parametrize("layer", LAYERS)
 def test_everything_is_proved_for_every_size(layer: str) -> None:
     assert not_proved(model_of(layer)) == set()
@@ -70,23 +48,14 @@ def test_everything_is_proved_for_every_size(layer: str) -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_action_and_every_theorem_is_about_something(layer: str) -> None:
     model = model_of(layer)
-    claims = {a.name: (a.enabled, a.params) for a in model.actions.values()}
-    for theorem in model.own_theorems:
-        params: dict[str, Any] = {v.args[0]: v.type for v in free_variables(theorem.guard)}
-        claims[f"theorem {theorem.name}"] = theorem.guard, params
+    claims = claims_of(model)
     claims["nothing"] = model.invariants[0].formula.implies(False), {}
     assert cti.impossible(model, claims, sizes_of(model)) == ("nothing",)
 
 
 def test_the_invariants_hold_in_every_state_and_every_operation_happens() -> None:
     model = model_of("xen")
-    fired: Counter[str] = Counter()
-    for scope in XEN_SCOPES["xen"]:
-        found = explore(model, scope)
-        assert (found.verdict, found.exhausted) == (Verdict.HELD, True)
-        fired.update(found.fired)
-    assert set(fired) == set(model.operations)
-    assert all(fired.values())
+    assert_all_happens(model, XEN_SCOPES["xen"])
 
 
 def test_the_check_explores_these_scopes() -> None:
@@ -233,15 +202,7 @@ def test_every_invariant_is_in_the_table() -> None:
 def test_a_mistake_breaks_the_invariant(id: str) -> None:
     layer = next(n for n in LAYERS if id in {i.id for i in model_of(n).own_invariants})
     model = model_of(layer)
-    invariant, sizes = model.invariant(id), sizes_of(model)
-    found = (cti.find(model, wrong, invariant, None, sizes) for wrong in _wrong(model, id))
-    broken = next((f for f in found if f is not None), None)
-    assert broken is not None
-    scope = {sort: sizes[sort.name] for sort in model.sorts}
-    before: Any = broken.initial
-    after: Any = broken.steps[-1].state
-    assert all(evaluate(i.formula, before, scope) for i in model.invariants)
-    assert not evaluate(invariant.formula, after, scope)
+    assert mistake_found(model, _wrong(model, id), id, sizes_of(model))
 
 
 # --- as before the series (XB-9) ------------------------------------------------------------
