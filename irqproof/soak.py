@@ -71,8 +71,8 @@ def run(options: argparse.Namespace) -> int:
     _check_directory(options.out)
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     soak = Soak(options.out, options.minutes * 60)
-    _tell(f"soaking {', '.join(names)} for {options.minutes:g} minutes, seed {seed}")
-    return soak.follow(turns(names, seed, frozenset(options.switch)))
+    opening = f"soaking {', '.join(names)} for {options.minutes:g} minutes, seed {seed}"
+    return soak.follow(turns(names, seed, frozenset(options.switch)), opening)
 
 
 @dataclass
@@ -86,10 +86,12 @@ class Soak:
     kinds: set[object] = field(default_factory=set)
     again: int = 0
 
-    def follow(self, turns: Iterable[Turn]) -> int:
-        """Take turns until the time is up or Ctrl-C is pressed; returns the exit code."""
+    def follow(self, turns: Iterable[Turn], opening: str) -> int:
+        """Take turns until the time is up or Ctrl-C is pressed; returns the exit code. Whoever has
+        read the `opening` gets a last line, however soon Ctrl-C comes."""
         interrupted = False
         try:
+            _tell(opening)
             for turn in self._in_time(turns):
                 self._count(turn)
         except KeyboardInterrupt:

@@ -128,7 +128,7 @@ def test_one_failure_is_kept_once_in_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream = [Turn("small", 5, FAILED), Turn("hubs", 5), Turn("small", 5, FAILED)]
-    assert Soak(tmp_path, 60.0).follow(stream) == 1
+    assert Soak(tmp_path, 60.0).follow(stream, "soaking") == 1
     assert len(list(tmp_path.iterdir())) == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "refuted: 3 programs, 15 operations, 1 found, 1 time more"
@@ -139,7 +139,7 @@ def test_ctrl_c_keeps_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixtu
         yield Turn("small", 5, FAILED)
         raise KeyboardInterrupt
 
-    assert Soak(tmp_path, 60.0).follow(interrupted()) == 130
+    assert Soak(tmp_path, 60.0).follow(interrupted(), "soaking") == 130
     assert len(list(tmp_path.iterdir())) == 1
     out, err = capsys.readouterr()
     assert "kept as" in out and err == "irqproof: interrupted\n"
