@@ -142,7 +142,7 @@ def test_ctrl_c_keeps_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert Soak(tmp_path, 60.0).follow(interrupted(), "soaking") == 130
     assert len(list(tmp_path.iterdir())) == 1
     out, err = capsys.readouterr()
-    assert "kept as" in out and err == "irqproof: interrupted\n"
+    assert "kept as" in out and err == "irqproof: soaking\nirqproof: interrupted\n"
 
 
 def test_ctrl_c_while_a_program_is_shortened_keeps_the_long_one(
