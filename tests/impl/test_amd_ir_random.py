@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Random lives of interrupts behind AMD-Vi, judged by AMD-1 to AMD-10 after each step."""
 
-import random
-from collections.abc import Callable
-
 import pytest
 
 from impl.defects import Defect
@@ -15,26 +12,24 @@ from impl.drivers.pci.capability import MsiCap
 from impl.drivers.pci.msi import (
     pci_disable_msi,
     pci_disable_msix,
-    pci_enable_msi_range,
-    pci_enable_msix_range,
 )
-from impl.drivers.pci.pci import PciDev
 from impl.kernel.irq.irq import IRQD_ACTIVATED, MsiMsg
 from impl.kernel.irq.manage import irq_set_vcpu_affinity
 from tests.impl.amd_support import AmdMachine
+from tests.impl.remapped_life import NR_CPUS, RemappedLife
 
-NR_CPUS = 3
 STEPS = 250
 BRIDGE = 0x200
 """The id under which the requests of the first two devices appear."""
 
 
-class Life:
-    """A machine, its devices and what was asked of their interrupts."""
+class Life(RemappedLife[AmdMachine]):
+    """Interrupts behind AMD-Vi."""
+
+    site = "irq_remapping_alloc"
 
     def __init__(self, seed: int, guest_ir: AmdGuestIr, *defects: Defect) -> None:
-        self.m = AmdMachine(NR_CPUS, guest_ir=guest_ir, defects=defects)
-        self.random = random.Random(seed)
+        super().__init__(AmdMachine(NR_CPUS, guest_ir=guest_ir, defects=defects), seed)
         self.devs = [
             self.m.device(
                 msi=MsiCap(5, maskbit=True),
@@ -46,67 +41,6 @@ class Life:
         ]
         for dev in self.devs:
             amd_iommu_set_use_vapic(self.m.amd, dev, True)
-        self.requested: set[int] = set()
-        self.messages: dict[int, MsiMsg] = {}
-
-    def irqs(self, dev: PciDev) -> list[int]:
-        return [irq for desc in dev.msi_list for irq in range(desc.irq, desc.irq + desc.nvec_used)]
-
-    def step(self) -> None:
-        operations: list[Callable[[], None]] = [
-            self.enable,
-            self.disable,
-            self.request,
-            self.free,
-            self.move,
-            self.hand_over,
-            self.signal,
-            self.short_of_memory,
-        ]
-        self.random.choice(operations)()
-        for cpu in range(NR_CPUS):
-            self.m.cleanup_ipi(cpu)
-
-    def enable(self) -> None:
-        dev = self.random.choice(self.devs)
-        if dev.msi_enabled or dev.msix_enabled:
-            return
-        nvec = self.random.randint(1, 4)
-        if self.random.random() < 0.5:
-            pci_enable_msi_range(dev, nvec, nvec)
-        else:
-            pci_enable_msix_range(dev, None, nvec, nvec)
-        self.messages |= {irq: self.m.ir_data(irq).msi_entry for irq in self.irqs(dev)}
-
-    def short_of_memory(self) -> None:
-        self.m.fail_next("irq_remapping_alloc", self.random.randint(1, 9))
-        self.enable()
-        self.m.kernel.failures.clear()
-
-    def disable(self) -> None:
-        dev = self.random.choice(self.devs)
-        for irq in self.irqs(dev):
-            if irq in self.requested:
-                self.drop(irq)
-            self.messages.pop(irq)
-        if dev.msi_enabled:
-            pci_disable_msi(dev)
-        elif dev.msix_enabled:
-            pci_disable_msix(dev)
-
-    def any_irq(self) -> int:
-        return self.random.choice(sorted(self.messages) or [0])
-
-    def request(self) -> None:
-        irq = self.any_irq()
-        if irq and irq not in self.requested:
-            assert self.m.request_irq(irq) == 0
-            self.requested.add(irq)
-
-    def free(self) -> None:
-        irq = self.any_irq()
-        if irq in self.requested:
-            self.drop(irq)
 
     def drop(self, irq: int) -> None:
         assert self.m.free_irq(irq) == 0

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Random lives of interrupts behind two VT-d units, judged by INT-1 to INT-13 after each step."""
 
-import random
-from collections.abc import Callable
-
 import pytest
 
 from impl.arch.x86.irq_vectors import ApicMode
@@ -20,101 +17,36 @@ from impl.drivers.iommu.intel_irte import (
 )
 from impl.drivers.iommu.intel_table import IntelIommu, IntelIrData, IrqMode
 from impl.drivers.pci.capability import MsiCap
-from impl.drivers.pci.msi import (
-    pci_disable_msi,
-    pci_disable_msix,
-    pci_enable_msi_range,
-    pci_enable_msix_range,
-)
 from impl.drivers.pci.pci import PciDev
 from impl.kernel.irq.irq import IRQD_ACTIVATED, MsiMsg
 from impl.kernel.irq.manage import irq_set_vcpu_affinity
 from tests.impl.intel_support import CATCH_ALL, IntelMachine, endpoint, unit
+from tests.impl.remapped_life import NR_CPUS, RemappedLife
 
 NR_DEVICES = 3
-NR_CPUS = 3
 STEPS = 250
 
 UNITS = (unit(0x2000, endpoint(0, (3, 0)), endpoint(0, (4, 0))), CATCH_ALL)
 
 
-class Life:
-    """A machine, its devices and what was asked of their interrupts."""
+class Life(RemappedLife[IntelMachine]):
+    """Interrupts behind VT-d units."""
+
+    site = "intel_irq_remapping_alloc"
 
     def __init__(self, seed: int, *, x2apic: bool) -> None:
-        self.m = IntelMachine(
+        machine = IntelMachine(
             *UNITS,
             nr_cpus=NR_CPUS,
             apic=ApicMode.X2APIC_CLUSTER if x2apic else ApicMode.FLAT,
             x2apic_supported=x2apic,
         )
-        self.random = random.Random(seed)
+        super().__init__(machine, seed)
         self.devs = [
             self.m.device(msi=MsiCap(5, maskbit=True), msix=8, devfn=3 + slot << 3)
             for slot in range(NR_DEVICES)
         ]
-        self.requested: set[int] = set()
         self.posted: set[int] = set()
-        self.messages: dict[int, MsiMsg] = {}
-
-    def irqs(self, dev: PciDev) -> list[int]:
-        return [irq for desc in dev.msi_list for irq in range(desc.irq, desc.irq + desc.nvec_used)]
-
-    def step(self) -> None:
-        operations: list[Callable[[], None]] = [
-            self.enable,
-            self.disable,
-            self.request,
-            self.free,
-            self.move,
-            self.post,
-            self.signal,
-            self.short_of_memory,
-        ]
-        self.random.choice(operations)()
-        for cpu in range(NR_CPUS):
-            self.m.cleanup_ipi(cpu)
-
-    def enable(self) -> None:
-        dev = self.random.choice(self.devs)
-        if dev.msi_enabled or dev.msix_enabled:
-            return
-        nvec = self.random.randint(1, 4)
-        if self.random.random() < 0.5:
-            pci_enable_msi_range(dev, nvec, nvec)
-        else:
-            pci_enable_msix_range(dev, None, nvec, nvec)
-        self.messages |= {irq: self.m.ir_data(irq).msi_entry for irq in self.irqs(dev)}
-
-    def short_of_memory(self) -> None:
-        self.m.fail_next("intel_irq_remapping_alloc", self.random.randint(1, 9))
-        self.enable()
-        self.m.kernel.failures.clear()
-
-    def disable(self) -> None:
-        dev = self.random.choice(self.devs)
-        for irq in self.irqs(dev):
-            if irq in self.requested:
-                self.drop(irq)
-            self.messages.pop(irq)
-        if dev.msi_enabled:
-            pci_disable_msi(dev)
-        elif dev.msix_enabled:
-            pci_disable_msix(dev)
-
-    def any_irq(self) -> int:
-        return self.random.choice(sorted(self.messages) or [0])
-
-    def request(self) -> None:
-        irq = self.any_irq()
-        if irq and irq not in self.requested:
-            assert self.m.request_irq(irq) == 0
-            self.requested.add(irq)
-
-    def free(self) -> None:
-        irq = self.any_irq()
-        if irq in self.requested:
-            self.drop(irq)
 
     def drop(self, irq: int) -> None:
         assert self.m.free_irq(irq) == 0
@@ -126,7 +58,7 @@ class Life:
         if irq:
             self.m.set_affinity(irq, self.random.randint(1, (1 << NR_CPUS) - 1))
 
-    def post(self) -> None:
+    def hand_over(self) -> None:
         irq = self.any_irq()
         if irq not in self.requested:
             return
